@@ -1,0 +1,270 @@
+// The records of processes and what happens to them; agent-report.c says it to the client.
+#define _GNU_SOURCE
+#include "agent-process.h"
+
+#include "agent-connection.h"
+#include "agent-pty.h"
+#include "agent-records.h"
+#include "agent-stdio.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	DEFAULT_RING_BYTES = 1024 * 1024,
+	MIN_RING_BYTES = 4096,
+	MAX_RING_BYTES = 16 * 1024 * 1024,
+};
+
+static uint64_t earliest_deadline_ms; // 0: none; may be earlier than any that is left
+
+static uint64_t now_ms(clockid_t clock)
+{
+	struct timespec now;
+	clock_gettime(clock, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+// ---- starting ------------------------------------------------------------------------------------------------------
+
+static bool keep_command(struct process *process, char *const *argv)
+{
+	uint32_t bytes = 0, words = 0;
+	for (; argv[words]; words++) {
+		size_t size = 4 + strlen(argv[words]);
+		if (size > PROCESS_MAX_COMMAND_BYTES - bytes)
+			break;
+		bytes += (uint32_t)size;
+	}
+	process->command = malloc(bytes ? bytes : 1);
+	if (!process->command)
+		return false;
+	uint8_t *at = process->command;
+	for (uint32_t i = 0; i < words; i++)
+		at = wire_put_word(at, argv[i], (uint32_t)strlen(argv[i]));
+	process->command_bytes = bytes;
+	process->command_words = words;
+	return true;
+}
+
+static struct process *create_record(const struct process_spec *spec)
+{
+	struct process *process = calloc(1, sizeof *process);
+	if (!process)
+		return NULL;
+	process->output[0].watch.fd = process->output[1].watch.fd = process->input.watch.fd = -1;
+	process->is_terminal = spec->is_terminal;
+	process->id = strdup(spec->id);
+	if (process->id && keep_command(process, spec->program.argv))
+		return process;
+	record_destroy(process);
+	errno = ENOMEM;
+	return NULL;
+}
+
+static uint32_t ring_size(uint32_t wanted)
+{
+	if (!wanted)
+		return DEFAULT_RING_BYTES;
+	return wanted < MIN_RING_BYTES ? MIN_RING_BYTES : wanted > MAX_RING_BYTES ? MAX_RING_BYTES : wanted;
+}
+
+// Hands the agent's ends to the record; what it took is -1 in `stdio`.
+static bool take_streams(struct process *process, struct stdio *stdio, uint32_t ring_bytes)
+{
+	for (int i = 0; i < 2; i++) {
+		if (!output_open(&process->output[i], process, stdio->agent[1 + i], ring_bytes))
+			return false;
+		stdio->agent[1 + i] = -1;
+	}
+	input_open(&process->input, process, stdio->agent[0]);
+	stdio->agent[0] = -1;
+	return true;
+}
+
+static int open_stdio(const struct process_spec *spec, struct stdio *stdio)
+{
+	return spec->is_terminal ? stdio_open_terminal(stdio, spec->wants_input, spec->cols, spec->rows)
+				 : stdio_open_pipes(stdio, spec->wants_input);
+}
+
+// What the user sees of a program that could not be started, where its own complaints would have been.
+static void append_failure(struct process *process, const struct spawn_failure *failure)
+{
+	char line[512];
+	const char *end = process->is_terminal ? "\r\n" : "\n";
+	snprintf(line, sizeof line, "shale: %s %.256s: %s%s", failure->step, failure->subject, strerror(failure->error),
+		 end);
+	output_append(&process->output[process->is_terminal ? 0 : 1], line);
+}
+
+static void set_deadline(struct process *process, uint32_t timeout_ms)
+{
+	if (!timeout_ms)
+		return;
+	process->deadline_ms = now_ms(CLOCK_MONOTONIC) + timeout_ms;
+	if (!earliest_deadline_ms || process->deadline_ms < earliest_deadline_ms)
+		earliest_deadline_ms = process->deadline_ms;
+}
+
+struct process *process_start(const struct process_spec *spec)
+{
+	struct stdio stdio;
+	struct spawn_failure failure;
+	struct spawn_request program = spec->program;
+	struct process *process = create_record(spec);
+	if (!process)
+		return NULL;
+	int error = open_stdio(spec, &stdio);
+	if (error) {
+		record_destroy(process);
+		errno = error;
+		return NULL;
+	}
+
+	memcpy(program.stdio, stdio.child, sizeof program.stdio);
+	program.is_terminal = spec->is_terminal;
+	bool has_streams = take_streams(process, &stdio, ring_size(spec->ring_bytes));
+	process->guest_pid = has_streams ? spawn(&program, &failure) : -1;
+	error = errno;
+	stdio_close(&stdio);
+	if (process->guest_pid < 0) {
+		record_destroy(process);
+		errno = error;
+		return NULL;
+	}
+	if (failure.step)
+		append_failure(process, &failure);
+	process->started_ms = now_ms(CLOCK_REALTIME);
+	set_deadline(process, spec->timeout_ms);
+	record_insert(process);
+	return process;
+}
+
+// ---- readers -------------------------------------------------------------------------------------------------------
+
+void process_attach(struct process *process, uint32_t channel, uint32_t credit, const uint64_t offsets[2])
+{
+	if (process->channel) {
+		connection_put_error(process->channel, ESTALE, "another reader attached to this process");
+		record_unindex(process, BY_CHANNEL);
+	}
+	process->channel = channel;
+	process->credit = process->window = credit;
+	record_index(process, BY_CHANNEL, channel);
+	for (int i = 0; i < 2; i++) {
+		output_attach(&process->output[i], offsets[i]);
+		output_resume(&process->output[i]); // the one before may have been further behind
+	}
+	process_mark_ready(process);
+}
+
+void process_detach(struct process *process)
+{
+	if (!process->channel)
+		return;
+	record_unindex(process, BY_CHANNEL);
+	process->channel = 0;
+	for (int i = 0; i < 2; i++)
+		output_resume(&process->output[i]);
+}
+
+void processes_lose_client(void)
+{
+	processes_list(0);
+	for (struct process *process = records_oldest(); process; process = process->newer)
+		process_detach(process);
+}
+
+// ---- requests ------------------------------------------------------------------------------------------------------
+
+int process_signal(const struct process *process, int signal_number, bool to_group)
+{
+	if (process->state != PROCESS_RUNNING)
+		return ESRCH;
+	pid_t target = to_group ? -process->guest_pid : process->guest_pid;
+	return kill(target, signal_number) < 0 ? errno : 0;
+}
+
+int process_resize(const struct process *process, uint16_t cols, uint16_t rows)
+{
+	int master = process->output[0].watch.fd;
+	if (!process->is_terminal)
+		return ENOTTY;
+	return master < 0 ? ESRCH : pty_resize(master, cols, rows);
+}
+
+int process_forget(struct process *process)
+{
+	if (process->state != PROCESS_EXITED || process->channel)
+		return EBUSY;
+	record_remove(process);
+	record_destroy(process);
+	return 0;
+}
+
+// ---- the end -------------------------------------------------------------------------------------------------------
+
+void process_check_drained(struct process *process)
+{
+	if (process->state != PROCESS_DRAINING || !process->output[0].is_drained || !process->output[1].is_drained)
+		return;
+	process->state = PROCESS_EXITED;
+	for (int i = 0; i < 2; i++)
+		ring_seal(&process->output[i].ring);
+	record_note_exited(process);
+	process_mark_ready(process);
+}
+
+void processes_note_exit(pid_t pid, int wait_status, const struct rusage *usage)
+{
+	struct process *process = record_find_pid(pid);
+	if (!process)
+		return;
+	record_unindex(process, BY_PID);
+	process->state = PROCESS_DRAINING;
+	process->wait_status = wait_status;
+	process->usage = *usage;
+	process->ended_ms = now_ms(CLOCK_REALTIME);
+	input_close(&process->input);
+	for (int i = 0; i < 2; i++)
+		output_finish(&process->output[i]);
+	process_check_drained(process);
+}
+
+// A deadline that has passed counts once: SIGKILL cannot be ignored, and the group is the leader's for as long as it has
+// not been reaped.
+static void kill_if_overdue(struct process *process, uint64_t now)
+{
+	if (process->state != PROCESS_RUNNING || !process->deadline_ms)
+		return;
+	if (process->deadline_ms <= now) {
+		process->deadline_ms = 0;
+		process->is_timed_out = true;
+		process_signal(process, SIGKILL, true);
+	} else if (!earliest_deadline_ms || process->deadline_ms < earliest_deadline_ms) {
+		earliest_deadline_ms = process->deadline_ms;
+	}
+}
+
+int processes_enforce_deadlines(void)
+{
+	enum { LONGEST_SLEEP_MS = 60 * 60 * 1000 };
+	if (!earliest_deadline_ms)
+		return -1;
+	uint64_t now = now_ms(CLOCK_MONOTONIC);
+	if (earliest_deadline_ms <= now) {
+		earliest_deadline_ms = 0;
+		for (struct process *process = records_oldest(); process; process = process->newer)
+			kill_if_overdue(process, now);
+	}
+	if (!earliest_deadline_ms)
+		return -1;
+	uint64_t left = earliest_deadline_ms - now;
+	return left < LONGEST_SLEEP_MS ? (int)left : LONGEST_SLEEP_MS;
+}

@@ -1,0 +1,145 @@
+// Frames about processes. Each process that has something to say gets its turn with a bounded amount, so a flood delays
+// the others by no more than that.
+#include "agent-report.h"
+
+#include "agent-connection.h"
+#include "agent-process.h"
+#include "agent-records.h"
+
+#include <string.h>
+
+enum {
+	CHUNK_BYTES = 32 * 1024, // of one stream in one turn
+	OUTPUT_HEAD_BYTES = 1 + 8,
+	EXIT_BYTES = 4 + 1 + 5 * 8,
+	// The most that put_frames puts for one process.
+	TURN_BYTES = 4 * WIRE_HEADER_BYTES + 4 + 2 * (OUTPUT_HEAD_BYTES + CHUNK_BYTES) + EXIT_BYTES,
+	PROCESS_FIXED_BYTES = 4 + 1 + 4 + 1 + 1 + 6 * 8 + 4 + 4,
+	PROCESS_BYTES = WIRE_HEADER_BYTES + PROCESS_FIXED_BYTES + PROCESS_MAX_ID_BYTES + PROCESS_MAX_COMMAND_BYTES,
+};
+
+static uint32_t list_channel; // 0: no listing
+static struct process *list_next;
+
+static uint64_t to_microseconds(struct timeval time)
+{
+	return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
+static void put_grant(struct process *process)
+{
+	uint32_t grant = input_take_grant(&process->input);
+	if (grant)
+		wire_put_u32(connection_put(FRAME_STDIN_CREDIT, process->channel, 4), grant);
+}
+
+static void put_output(struct process *process, int stream)
+{
+	struct output *output = &process->output[stream];
+	const uint8_t *bytes;
+	uint32_t length = ring_readable(&output->ring, output->sent, &bytes);
+	if (length > CHUNK_BYTES)
+		length = CHUNK_BYTES;
+	if (length > process->credit)
+		length = (uint32_t)process->credit;
+	if (!length)
+		return;
+	uint8_t *at = connection_put(FRAME_OUTPUT, process->channel, OUTPUT_HEAD_BYTES + length);
+	at = wire_put_u64(wire_put_u8(at, (uint8_t)(stream + 1)), output->sent);
+	wire_put_bytes(at, bytes, length);
+	output->sent += length;
+	process->credit -= length;
+	output_resume(output);
+}
+
+static void put_exit(struct process *process)
+{
+	uint8_t *at = connection_put(FRAME_EXIT, process->channel, EXIT_BYTES);
+	at = wire_put_u32(at, (uint32_t)process->wait_status);
+	at = wire_put_u8(at, process->is_timed_out);
+	at = wire_put_u64(at, to_microseconds(process->usage.ru_utime));
+	at = wire_put_u64(at, to_microseconds(process->usage.ru_stime));
+	at = wire_put_u64(at, (uint64_t)process->usage.ru_maxrss);
+	at = wire_put_u64(at, process->output[0].ring.end);
+	wire_put_u64(at, process->output[1].ring.end);
+}
+
+static void put_frames(struct process *process)
+{
+	if (!process->channel)
+		return;
+	put_grant(process);
+	bool is_behind = false;
+	for (int stream = 0; stream < 2; stream++) {
+		put_output(process, stream);
+		is_behind |= process->output[stream].sent < process->output[stream].ring.end;
+	}
+	if (is_behind && process->credit)
+		process_mark_ready(process);
+	if (is_behind || process->state != PROCESS_EXITED)
+		return;
+	put_exit(process);
+	process_detach(process);
+}
+
+static void put_process(const struct process *process)
+{
+	uint32_t id_bytes = (uint32_t)strlen(process->id);
+	uint8_t *at = connection_put(FRAME_PROCESS, list_channel,
+				     PROCESS_FIXED_BYTES + id_bytes + process->command_bytes);
+	at = wire_put_u32(at, (uint32_t)process->guest_pid);
+	at = wire_put_u8(at, process->state != PROCESS_RUNNING);
+	at = wire_put_u32(at, (uint32_t)process->wait_status);
+	at = wire_put_u8(at, process->is_timed_out);
+	at = wire_put_u8(at, process->is_terminal);
+	at = wire_put_u64(at, process->started_ms);
+	at = wire_put_u64(at, process->ended_ms);
+	for (int stream = 0; stream < 2; stream++) {
+		at = wire_put_u64(at, ring_start(&process->output[stream].ring));
+		at = wire_put_u64(at, process->output[stream].ring.end);
+	}
+	at = wire_put_word(at, process->id, id_bytes);
+	at = wire_put_u32(at, process->command_words);
+	wire_put_bytes(at, process->command, process->command_bytes);
+}
+
+static void put_listing(void)
+{
+	while (list_next && connection_room() >= PROCESS_BYTES) {
+		put_process(list_next);
+		list_next = list_next->newer;
+	}
+	if (list_next || connection_room() < WIRE_HEADER_BYTES)
+		return;
+	connection_put_empty(FRAME_DONE, list_channel);
+	list_channel = 0;
+}
+
+void processes_list(uint32_t channel)
+{
+	list_channel = channel;
+	list_next = channel ? records_oldest() : NULL;
+}
+
+bool processes_are_listing(void)
+{
+	return list_channel != 0;
+}
+
+void report_skip(const struct process *process)
+{
+	if (list_next == process)
+		list_next = process->newer;
+}
+
+bool processes_put_frames(void)
+{
+	bool was_listing = processes_are_listing();
+	if (was_listing)
+		put_listing();
+	struct process *process = NULL;
+	while (connection_room() >= TURN_BYTES && (process = records_take_ready()))
+		put_frames(process);
+	records_enforce_limits();
+	return was_listing || connection_room() < TURN_BYTES;
+}

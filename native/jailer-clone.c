@@ -1,0 +1,255 @@
+/*
+ * The child's birth and the hand-over to it. The child is cloned early and waits; host operations then act on it
+ * (cgroups, id maps, root); at `guest` it gets the word to go on, and reports through a pipe until it execs.
+ */
+#include "jailer.h"
+#include "jailer-kernel.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+/* Ids below this one may belong to users of the host, root first of all. */
+#define LEAST_HOST_ID 65536
+
+static const struct {
+	const char *name;
+	uint64_t flag;
+} namespaces[] = {
+	{"user", CLONE_NEWUSER}, {"mount", CLONE_NEWNS}, {"pid", CLONE_NEWPID},	      {"net", CLONE_NEWNET},
+	{"ipc", CLONE_NEWIPC},	 {"uts", CLONE_NEWUTS},	 {"cgroup", CLONE_NEWCGROUP}, {"time", CLONE_NEWTIME},
+};
+
+static uint64_t find_namespace(const char *name)
+{
+	for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; i++)
+		if (strcmp(namespaces[i].name, name) == 0)
+			return namespaces[i].flag;
+	return 0;
+}
+
+static bool parse_clone(struct launch *launch, const struct plan_op *op, uint64_t *flags, int *cgroup_fd)
+{
+	static const char prefix[] = "cgroup2=";
+	for (uint32_t i = 0; i < op->word_count; i++) {
+		const char *word = plan_text(op, i);
+		uint64_t flag = find_namespace(word);
+		*flags |= flag;
+		if (flag != 0)
+			continue;
+		if (strncmp(word, prefix, sizeof prefix - 1) != 0 || *cgroup_fd >= 0)
+			return fail(launch, EINVAL, word, "not a namespace");
+		word += sizeof prefix - 1;
+		*cgroup_fd = open_cgroup(launch->jailer, word, O_RDONLY | O_DIRECTORY);
+		if (*cgroup_fd < 0)
+			return fail(launch, *cgroup_fd, word, "opening the cgroup");
+		*flags |= CLONE_INTO_CGROUP;
+	}
+	return true;
+}
+
+/* Moves a descriptor to CHILD_FD_BASE or above; on failure it stays where it is, which only costs time. */
+static int raise_fd(int fd)
+{
+	int raised = fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FD_BASE);
+	if (raised < 0)
+		return fd;
+	close(fd);
+	return raised;
+}
+
+/*
+ * The child shares our descriptors until it is told to go on: so it will have those that later operations open.
+ * It does not share memory, and is born in the nursery.
+ */
+static int clone_child(struct launch *launch, uint64_t flags, int cgroup_fd)
+{
+	int pidfd = -1;
+	struct clone_args args = {
+		.flags = flags | CLONE_PIDFD | CLONE_FILES | CLONE_CLEAR_SIGHAND,
+		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = cgroup_fd < 0 ? 0 : (uint64_t)cgroup_fd,
+	};
+	int pid = sys_clone3(&args);
+	if (pid == 0)
+		guest_main(launch);
+	if (pid > 0)
+		launch->child = (struct child){.pid = pid, .pidfd = raise_fd(pidfd)};
+	return pid;
+}
+
+bool op_clone(struct launch *launch, const struct plan_op *op)
+{
+	uint64_t flags = 0;
+	int cgroup_fd = -1;
+	if (!parse_clone(launch, op, &flags, &cgroup_fd))
+		return false;
+	if (pipe2(launch->go_fds, O_CLOEXEC) < 0 || pipe2(launch->status_fds, O_CLOEXEC) < 0) {
+		close_fd(&cgroup_fd);
+		return fail(launch, errno, "", "making the child's pipes");
+	}
+	int pid = sys_setns(launch->jailer->nursery_ns, CLONE_NEWNS);
+	if (pid == 0) {
+		pid = clone_child(launch, flags, cgroup_fd);
+		int stranded = sys_setns(launch->jailer->home_ns, CLONE_NEWNS);
+		if (stranded < 0)
+			die("returning to the home namespace", stranded);
+	}
+	close_fd(&cgroup_fd);
+	return pid > 0 || fail(launch, pid, "", "cloning the child");
+}
+
+void undo_clone(struct launch *launch, const struct plan_op *op)
+{
+	siginfo_t info;
+	(void)op;
+	sys_pidfd_send_signal(launch->child.pidfd, SIGKILL);
+	while (sys_waitid(P_PIDFD, launch->child.pidfd, &info, WEXITED, NULL) == -EINTR)
+		continue;
+	close_fd(&launch->child.pidfd);
+	launch->child.pid = 0;
+}
+
+static int write_map(const struct launch *launch, const char *file, const char *map)
+{
+	char path[32];
+	snprintf(path, sizeof path, "%d/%s", launch->child.pid, file);
+	int fd = sys_openat2(launch->jailer->proc_fd, path, O_WRONLY, 0, 0);
+	if (fd < 0)
+		return fd;
+	int error = write(fd, map, strlen(map)) < 0 ? -errno : 0;
+	close(fd);
+	return error;
+}
+
+bool op_map_ids(struct launch *launch, const struct plan_op *op)
+{
+	uint64_t base, count;
+	char map[64];
+	if (!plan_decimal(plan_text(op, 0), UINT32_MAX - 1, &base) || base < LEAST_HOST_ID)
+		return fail(launch, EINVAL, plan_text(op, 0), "host ids begin at 65536");
+	if (!plan_decimal(plan_text(op, 1), UINT32_MAX - base, &count) || count == 0)
+		return fail(launch, EINVAL, plan_text(op, 1), "not a number of ids");
+	snprintf(map, sizeof map, "0 %llu %llu\n", (unsigned long long)base, (unsigned long long)count);
+	int error = write_map(launch, "uid_map", map);
+	if (error == 0)
+		error = write_map(launch, "gid_map", map);
+	launch->host_id_base = (uint32_t)base;
+	launch->handover.mapped = error == 0;
+	return error == 0 || fail(launch, error, "", "writing the child's id maps");
+}
+
+/* A wait_fifo of the plan is opened here, as the child never sees the host's tree. */
+static bool open_fifo(struct launch *launch)
+{
+	uint32_t index = plan_find(launch->plan, OP_WAIT_FIFO);
+	launch->handover.fifo_fd = -1;
+	if (index == launch->plan->op_count)
+		return true;
+	const char *path = plan_text(&launch->plan->ops[index], 0);
+	struct spot spot;
+	launch->op_index = index;
+	int error = allowed_spot(launch->jailer, path, &spot);
+	if (error < 0)
+		return fail(launch, error, path, "opening the fifo's directory, an allowed one");
+	/* For reading and writing: opening never blocks, and the fifo never reaches its end. */
+	int fd = sys_openat2(spot.dir_fd, spot.name, O_RDWR | O_NONBLOCK, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+	close(spot.dir_fd);
+	struct stat status;
+	if (fd >= 0 && (fstat(fd, &status) < 0 || !S_ISFIFO(status.st_mode) || fcntl(fd, F_SETFL, 0) < 0)) {
+		close(fd);
+		fd = -EINVAL;
+	}
+	launch->handover.fifo_fd = fd < 0 ? -1 : fd;
+	return fd >= 0 || fail(launch, fd, path, "opening the fifo");
+}
+
+static int remaining_ms(const struct timespec *start)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	int64_t passed = (int64_t)(now.tv_sec - start->tv_sec) * 1000 + (now.tv_nsec - start->tv_nsec) / 1000000;
+	return passed >= LAUNCH_TIMEOUT_MS ? 0 : (int)(LAUNCH_TIMEOUT_MS - passed);
+}
+
+/* The child has its own copies now; the end of file on the status pipe must mean that it has exec'd or died. */
+static void close_child_ends(struct launch *launch)
+{
+	close_fd(&launch->go_fds[0]);
+	close_fd(&launch->go_fds[1]);
+	close_fd(&launch->status_fds[1]);
+}
+
+/* Waits until the status pipe can be read, or has ended. 0, or a negative errno. */
+static int await_status(struct launch *launch, const struct timespec *start)
+{
+	struct pollfd fds[] = {
+		{.fd = launch->status_fds[0], .events = POLLIN},
+		{.fd = launch->child.pidfd, .events = POLLIN},
+	};
+	int ready;
+	do
+		ready = poll(fds, 2, remaining_ms(start));
+	while (ready < 0 && errno == EINTR);
+	if (ready <= 0)
+		return ready == 0 ? -ETIMEDOUT : -errno;
+	/* A child that died early has not told us to close its ends, without which there is no end of file. */
+	if (fds[0].revents == 0)
+		close_child_ends(launch);
+	return 0;
+}
+
+/* One report of the child. 1: there is one, 0: end of file, or a negative errno. */
+static int read_report(struct launch *launch, const struct timespec *start, struct report *report)
+{
+	int error = await_status(launch, start);
+	if (error < 0)
+		return error;
+	ssize_t count = read(launch->status_fds[0], report, sizeof *report);
+	if (count <= 0)
+		return count == 0 ? 0 : -errno;
+	return count == sizeof *report ? 1 : -EBADMSG;
+}
+
+static bool await_exec(struct launch *launch)
+{
+	struct timespec start;
+	struct report report;
+	enum report_kind last = 0;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	for (;;) {
+		int result = read_report(launch, &start, &report);
+		if (result < 0)
+			return fail(launch, result, "", "waiting for the child");
+		if (result == 0)
+			break;
+		last = report.kind;
+		launch->op_index = report.op_index;
+		if (last == REPORT_UNSHARED)
+			close_child_ends(launch);
+		if (last == REPORT_WAITING)
+			return true;
+		if (last == REPORT_FAILED) {
+			launch->failure = report.failure;
+			return false;
+		}
+	}
+	return last == REPORT_EXECUTING || fail(launch, ECHILD, "", "the child died");
+}
+
+bool launch_guest(struct launch *launch)
+{
+	uint32_t guest_index = launch->op_index;
+	if (!open_fifo(launch))
+		return false;
+	launch->op_index = guest_index;
+	if (write(launch->go_fds[1], &launch->handover, sizeof launch->handover) != sizeof launch->handover)
+		return fail(launch, EPIPE, "", "telling the child to go on");
+	launch->failure.phase = PHASE_GUEST;
+	return await_exec(launch);
+}

@@ -1,0 +1,123 @@
+/*
+ * Start-up: what the jailer holds for its whole life. After this it works only through these descriptors, in a
+ * mount namespace of its own, so that the layers it mounts go away with it and nobody else sees them.
+ */
+#include "jailer.h"
+#include "jailer-kernel.h"
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+static int open_directory(int dir_fd, const char *path)
+{
+	int fd = sys_openat2(dir_fd, path, O_PATH | O_DIRECTORY, 0, 0);
+	if (fd < 0)
+		die(path, fd);
+	return fd;
+}
+
+/* Host mounts and unmounts still reach us; ours reach nobody. */
+static void enter_private_mounts(void)
+{
+	int error = sys_unshare(CLONE_NEWNS);
+	if (error == 0)
+		error = sys_mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL);
+	if (error < 0)
+		die("private mount namespace", error);
+}
+
+static int open_mount_namespace(int proc_fd)
+{
+	int fd = sys_openat2(proc_fd, "self/ns/mnt", O_RDONLY, 0, 0);
+	if (fd < 0)
+		die("/proc/self/ns/mnt", fd);
+	return fd;
+}
+
+static int allow_directory(struct jailer *jailer, const char *path)
+{
+	struct allowed *allowed = &jailer->allowed[jailer->allowed_count++];
+	*allowed = (struct allowed){.path = path, .fd = open_directory(AT_FDCWD, path)};
+	return allowed->fd;
+}
+
+/* A tmpfs on DIR/mnt, in our namespace only, on which the layers are mounted. */
+static int open_layers_dir(int run_fd)
+{
+	if (mkdirat(run_fd, "mnt", 0700) < 0 && errno != EEXIST)
+		die("run directory: mnt", errno);
+	int mount_fd = mount_new("tmpfs", "mode=0700,size=1m", MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV);
+	int error = mount_fd < 0 ? mount_fd : sys_move_mount(mount_fd, run_fd, "mnt");
+	if (error < 0)
+		die("run directory: mnt", error);
+	return mount_fd;
+}
+
+static int create_memfd(void)
+{
+	int fd = memfd_create("agent", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	if (fd < 0 && errno == EINVAL)
+		fd = memfd_create("agent", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd;
+}
+
+/*
+ * Sandboxes run the agent from memory that nobody can change, never from the host's file: a guest that reaches its
+ * own /proc/self/exe must not be able to overwrite what other sandboxes run (CVE-2019-5736).
+ */
+static int seal_agent(const char *path)
+{
+	int file_fd = open(path, O_RDONLY | O_CLOEXEC);
+	int fd = create_memfd();
+	struct stat status;
+	if (file_fd < 0 || fd < 0 || fstat(file_fd, &status) < 0)
+		die(path, errno);
+	char buffer[65536];
+	ssize_t count;
+	while ((count = read(file_fd, buffer, sizeof buffer)) > 0)
+		if (write(fd, buffer, (size_t)count) != count)
+			die(path, EIO);
+	if (count < 0 || fchmod(fd, 0555) < 0 ||
+	    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0)
+		die(path, errno);
+	close(file_fd);
+	return fd;
+}
+
+/* A terminal's signals are the daemon's business; it ends us by closing the socket. */
+static void ignore_signals(void)
+{
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+}
+
+/* Each running sandbox costs one descriptor. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+void home_open(struct jailer *jailer, const struct options *options)
+{
+	ignore_signals();
+	umask(077);
+	*jailer = (struct jailer){.layers_fd = -1, .agent_fd = -1};
+	if (options->agent_path != NULL)
+		jailer->agent_fd = seal_agent(options->agent_path);
+	enter_private_mounts();
+	jailer->proc_fd = open_directory(AT_FDCWD, "/proc");
+	jailer->cgroup_fd = open_directory(AT_FDCWD, "/sys/fs/cgroup");
+	if (options->run_dir != NULL)
+		jailer->layers_fd = open_layers_dir(allow_directory(jailer, options->run_dir));
+	for (uint32_t i = 0; i < options->allowed_count; i++)
+		allow_directory(jailer, options->allowed[i]);
+	jailer->home_ns = open_mount_namespace(jailer->proc_fd);
+	jailer->nursery_ns = nursery_open(jailer);
+	raise_descriptor_limit();
+}
