@@ -1,0 +1,34 @@
+/** The failures of talking to an agent: it refused, it broke the protocol, or the connection is gone. */
+
+import { getSystemErrorName } from "node:util";
+
+export interface AgentErrorOptions {
+	/** For example "ENOENT": the agent's reason, in errno(3)'s names. */
+	readonly errnoName?: string;
+	readonly cause?: unknown;
+}
+
+/** `errnoName` is there when the agent answered a request with an error, and EPIPE for a stdin that takes no more. */
+export class AgentError extends Error {
+	override readonly name = "AgentError";
+	readonly errnoName: string | undefined;
+
+	constructor(message: string, options: AgentErrorOptions = {}) {
+		super(message, options.cause === undefined ? undefined : { cause: options.cause });
+		this.errnoName = options.errnoName;
+	}
+}
+
+/** "ENOENT" for 2; "errno 4000" for what this host does not know. */
+export function toErrnoName(errno: number): string {
+	try {
+		return getSystemErrorName(-errno);
+	} catch {
+		return `errno ${errno}`;
+	}
+}
+
+/** What the agent sent is against the protocol. The connection is closed: nothing after it can be trusted. */
+export function toViolation(what: string): AgentError {
+	return new AgentError(`the agent broke the protocol: ${what}`);
+}

@@ -1,0 +1,325 @@
+import assert from "node:assert/strict";
+import { duplexPair } from "node:stream";
+import { afterEach, test } from "node:test";
+import { AgentError } from "./agent-error.ts";
+import { AgentConnection, type OpenOptions } from "./connection.ts";
+import { FrameDecoder, FrameWriter, REPLY, REQUEST } from "./frames.ts";
+
+/** The agent's end of a connection, played by the test. */
+class FakeAgent {
+	readonly requests: { type: number; channel: number; payload: Buffer }[] = [];
+	readonly #stream;
+	#arrived = Promise.withResolvers<void>();
+
+	constructor(stream: ReturnType<typeof duplexPair>[0]) {
+		this.#stream = stream;
+		const decoder = new FrameDecoder();
+		stream.on("error", () => {});
+		stream.on("data", (chunk: Buffer) => {
+			for (const { type, channel, payload } of decoder.decode(chunk)) {
+				this.requests.push({ type, channel, payload: Buffer.from(payload.takeRest()) });
+			}
+			this.#arrived.resolve();
+		});
+	}
+
+	send(...frames: FrameWriter[]): void {
+		this.#stream.write(Buffer.concat(frames.map((frame) => frame.finish())));
+	}
+
+	sendBytes(bytes: Buffer): void {
+		this.#stream.write(bytes);
+	}
+
+	end(): void {
+		this.#stream.end();
+	}
+
+	/** The next request of this type, in order of arrival. */
+	async receive(type: number) {
+		for (;;) {
+			const index = this.requests.findIndex((request) => request.type === type);
+			const [request] = index < 0 ? [] : this.requests.splice(index, 1);
+			if (request) return request;
+			this.#arrived = Promise.withResolvers();
+			await this.#arrived.promise;
+		}
+	}
+}
+
+const opened: AgentConnection[] = [];
+afterEach(() => {
+	for (const connection of opened.splice(0)) connection.close();
+});
+
+// One FrameWriter at a time: each is finished before the next is begun.
+const frame = (
+	type: number,
+	channel: number,
+	fill: (frame: FrameWriter) => FrameWriter = (empty) => empty,
+): Buffer => fill(new FrameWriter(type, channel)).finish();
+const hello = (version = 1) => frame(REPLY.hello, 0, (f) => f.u16(version).u32(65_536).text("build", "fake"));
+const started = (channel: number) => frame(REPLY.started, channel, (f) => f.u32(42));
+const output = (channel: number, offset: number, data: string) =>
+	frame(REPLY.output, channel, (f) => f.u8(1).u64(offset).bytes(Buffer.from(data)));
+const exit = (channel: number, stdoutEnd: number, status = 0) =>
+	frame(REPLY.exit, channel, (f) => f.u32(status).u8(0).u64(1500).u64(500).u64(1000).u64(stdoutEnd).u64(0));
+
+async function open(options: OpenOptions = {}) {
+	const [ours, theirs] = duplexPair();
+	const agent = new FakeAgent(theirs);
+	const opening = AgentConnection.open(ours, options);
+	await agent.receive(REQUEST.hello);
+	agent.sendBytes(hello());
+	const connection = await opening;
+	opened.push(connection);
+	return { agent, connection };
+}
+
+async function openWithProcess(spec: { windowBytes?: number; stdin?: boolean } = {}) {
+	const { agent, connection } = await open();
+	const starting = connection.start({ id: "p", argv: ["true"], ...spec });
+	const { channel } = await agent.receive(REQUEST.start);
+	if (spec.stdin) agent.sendBytes(frame(REPLY.stdinCredit, channel, (f) => f.u32(10)));
+	agent.sendBytes(started(channel));
+	return { agent, connection, channel, running: await starting };
+}
+
+test("open refuses another version, another peer, silence and an aborted signal", async () => {
+	const cases: [string, Buffer | undefined, OpenOptions, RegExp][] = [
+		["version", hello(2), {}, /speaks version 2/],
+		["peer", Buffer.from("SSH-2.0-OpenSSH_9.6\r\n"), {}, /broke the protocol/],
+		["silence", undefined, { timeoutMs: 10 }, /no greeting within 10 ms/],
+		["abort", undefined, { signal: AbortSignal.abort() }, /given up/],
+	];
+	for (const [name, answer, options, message] of cases) {
+		const [ours, theirs] = duplexPair();
+		const agent = new FakeAgent(theirs);
+		const opening = AgentConnection.open(ours, options);
+		if (answer) agent.sendBytes(answer);
+		await assert.rejects(opening, { name: "AgentError", message }, name);
+		assert.ok(ours.destroyed, name);
+	}
+});
+
+test("requests of one tick are written at once", async () => {
+	const [ours, theirs] = duplexPair();
+	const agent = new FakeAgent(theirs);
+	const opening = AgentConnection.open(ours);
+	await agent.receive(REQUEST.hello);
+	agent.sendBytes(hello());
+	const connection = await opening;
+	opened.push(connection);
+	let writes = 0;
+	theirs.on("data", () => writes++);
+	const answered = Promise.all(["a", "b", "c"].map((id) => connection.forget(id)));
+	for (let i = 0; i < 3; i++) {
+		const { channel } = await agent.receive(REQUEST.forget);
+		agent.sendBytes(frame(REPLY.ok, channel));
+	}
+	await answered;
+	assert.ok(writes <= 3);
+});
+
+test("a process gives its output, then its exit", async () => {
+	const { agent, channel, running } = await openWithProcess();
+	agent.sendBytes(
+		Buffer.concat([output(channel, 0, "hello "), output(channel, 6, "world"), exit(channel, 11, 9)]),
+	);
+	const seen = [];
+	for await (const { stream, offset, data } of running.output()) seen.push([stream, offset, data.toString()]);
+	assert.deepEqual(seen, [
+		["stdout", 0, "hello "],
+		["stdout", 6, "world"],
+	]);
+	assert.deepEqual(await running.exited, {
+		exitCode: 137,
+		signal: "SIGKILL",
+		timedOut: false,
+		userTimeMs: 1.5,
+		systemTimeMs: 0.5,
+		maxRssKiB: 1000,
+		stdoutEnd: 11,
+		stderrEnd: 0,
+	});
+});
+
+test("credit is given for what was consumed, and for nothing else", async () => {
+	const { agent, channel, running } = await openWithProcess({ windowBytes: 10 });
+	const reader = running.output();
+	agent.sendBytes(Buffer.concat([output(channel, 0, "1234"), output(channel, 4, "567890")]));
+	await reader.next();
+	assert.equal(agent.requests.length, 0, "nothing has been consumed before the second chunk is asked for");
+	await reader.next();
+	assert.equal(agent.requests.length, 0, "4 of 10 bytes are not worth a frame");
+	const waiting = reader.next();
+	const credit = await agent.receive(REQUEST.credit);
+	assert.deepEqual([credit.channel, credit.payload.readUInt32LE()], [channel, 10]);
+	agent.sendBytes(output(channel, 10, "abcdefghij"));
+	assert.equal((await waiting).value?.offset, 10);
+});
+
+test("stdin is sent within the agent's credit and closed after what was written", async () => {
+	const { agent, channel, running } = await openWithProcess({ stdin: true });
+	const written = running.writeStdin(Buffer.from("twelve bytes"));
+	running.closeStdin();
+	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "twelve byt");
+	assert.equal(agent.requests.length, 0);
+	agent.sendBytes(frame(REPLY.stdinCredit, channel, (f) => f.u32(100)));
+	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "es");
+	await agent.receive(REQUEST.stdinClose);
+	await written;
+	await assert.rejects(running.writeStdin(Buffer.from("x")), { errnoName: "EPIPE" });
+});
+
+test("a writer that waits for credit is told when the process exits", async () => {
+	const { agent, channel, running } = await openWithProcess({ stdin: true });
+	const written = running.writeStdin(Buffer.alloc(1000));
+	agent.sendBytes(exit(channel, 0));
+	await assert.rejects(written, { errnoName: "EPIPE" });
+	assert.equal((await running.exited).exitCode, 0);
+});
+
+test("what a process was not started with cannot be written to", async () => {
+	const { running } = await openWithProcess();
+	await assert.rejects(running.writeStdin(Buffer.from("x")), { errnoName: "EPIPE" });
+});
+
+test("an agent's refusal carries its errno, and the connection goes on", async () => {
+	const { agent, connection } = await open();
+	const refused = connection.signal("nobody", 15, "group");
+	const { channel } = await agent.receive(REQUEST.signal);
+	agent.sendBytes(frame(REPLY.error, channel, (f) => f.u32(2).text("message", "no such process")));
+	await assert.rejects(refused, {
+		errnoName: "ENOENT",
+		message: "signal process nobody: no such process (ENOENT)",
+	});
+	const listed = connection.list();
+	agent.sendBytes(frame(REPLY.done, (await agent.receive(REQUEST.list)).channel));
+	assert.deepEqual(await listed, []);
+});
+
+test("a late answer to a request that was given up is dropped", async () => {
+	const { agent, connection } = await open({ requestTimeoutMs: 10 });
+	const late = connection.forget("p");
+	const { channel } = await agent.receive(REQUEST.forget);
+	await assert.rejects(late, { errnoName: "ETIMEDOUT" });
+	agent.sendBytes(frame(REPLY.ok, channel));
+	const next = connection.forget("q");
+	agent.sendBytes(frame(REPLY.ok, (await agent.receive(REQUEST.forget)).channel));
+	await next;
+});
+
+test("a process whose start was given up is detached from when it starts after all", async () => {
+	const { agent, connection } = await open({ requestTimeoutMs: 10 });
+	const late = connection.start({ id: "p", argv: ["true"] });
+	const { channel } = await agent.receive(REQUEST.start);
+	await assert.rejects(late, { errnoName: "ETIMEDOUT" });
+	await agent.receive(REQUEST.detach);
+	agent.sendBytes(Buffer.concat([started(channel), output(channel, 0, "x")]));
+	assert.equal((await agent.receive(REQUEST.detach)).channel, channel);
+});
+
+test("detach ends the output, and frames that were under way are dropped", async () => {
+	const { agent, connection, channel, running } = await openWithProcess();
+	running.detach();
+	await agent.receive(REQUEST.detach);
+	agent.sendBytes(Buffer.concat([output(channel, 0, "late"), frame(REPLY.ok, channel)]));
+	for await (const _ of running.output()) assert.fail("no output after detach");
+	await assert.rejects(running.exited, /no reader/);
+	const listed = connection.list();
+	agent.sendBytes(frame(REPLY.done, (await agent.receive(REQUEST.list)).channel));
+	await listed;
+});
+
+test("whatever breaks the protocol closes the connection with one clear error for all that wait", async () => {
+	const violations: [string, (channel: number) => Buffer][] = [
+		["a channel that is not open", () => frame(REPLY.ok, 99)],
+		["a second hello", () => hello()],
+		["an unknown type", (channel) => frame(0x7f, channel)],
+		["started twice", started],
+		["output beyond the window", (channel) => output(channel, 0, "x".repeat(11))],
+		["empty output", (channel) => output(channel, 0, "")],
+		[
+			"output that goes back",
+			(channel) => Buffer.concat([output(channel, 5, "abc"), output(channel, 7, "d")]),
+		],
+		["output of a third stream", (channel) => frame(REPLY.output, channel, (f) => f.u8(3).u64(0).u8(1))],
+		[
+			"an offset beyond 2^53",
+			(channel) =>
+				frame(REPLY.output, channel, (f) =>
+					f
+						.u8(1)
+						.u64(2n ** 60n)
+						.u8(1),
+				),
+		],
+		["an exit before its output", (channel) => Buffer.concat([output(channel, 0, "abc"), exit(channel, 2)])],
+		["a process that was stopped", (channel) => exit(channel, 0, 0x137f)],
+		["output after the exit", (channel) => Buffer.concat([exit(channel, 0), output(channel, 0, "x")])],
+		["a short frame", (channel) => frame(REPLY.exit, channel, (f) => f.u32(0))],
+		["a long frame", (channel) => frame(REPLY.started, channel, (f) => f.u32(1).u8(0))],
+		["endless stdin credit", (channel) => frame(REPLY.stdinCredit, channel, (f) => f.u32(0xffff_ffff))],
+		["a frame of 4 GiB", () => Buffer.alloc(9, 0xff)],
+	];
+	for (const [name, violate] of violations) {
+		const { agent, connection, channel, running } = await openWithProcess({ windowBytes: 10 });
+		const listing = connection.list();
+		agent.sendBytes(violate(channel));
+		const error = await connection.closed;
+		assert.ok(error instanceof AgentError && /broke the protocol/.test(error.message), `${name}: ${error}`);
+		await assert.rejects(listing, error, name);
+		await assert.rejects(connection.list(), error, name);
+		if (name !== "output after the exit") await assert.rejects(running.exited, error, name);
+	}
+});
+
+test("random bytes never do more than close the connection", async () => {
+	let seed = 1;
+	const random = (below: number) => {
+		seed = (seed * 1_103_515_245 + 12_345) % 2 ** 31;
+		return seed % below;
+	};
+	for (let round = 0; round < 100; round++) {
+		const { agent, connection, channel } = await openWithProcess({ windowBytes: 100 });
+		const payload = Buffer.from(Array.from({ length: random(60) }, () => random(4) * random(80)));
+		const noise = frame(0x80 + random(9), random(2) ? channel : random(4), (f) => f.bytes(payload));
+		agent.sendBytes(Buffer.concat([noise, frame(REPLY.ok, 4_000_000)]));
+		assert.ok((await connection.closed) instanceof AgentError);
+	}
+});
+
+test("when the agent hangs up, output that has come can still be read", async () => {
+	const { agent, connection, channel, running } = await openWithProcess();
+	agent.sendBytes(output(channel, 0, "last words"));
+	agent.end();
+	assert.match(String(await connection.closed), /closed the connection/);
+	const reader = running.output();
+	assert.equal((await reader.next()).value?.data.toString(), "last words");
+	await assert.rejects(reader.next(), /closed the connection/);
+});
+
+test("close is not an error, and may be repeated", async () => {
+	const { connection, running } = await openWithProcess();
+	connection.close();
+	connection.close();
+	assert.equal(await connection.closed, undefined);
+	await assert.rejects(running.exited, /closed here/);
+});
+
+test("what the agent would not understand is refused here", async () => {
+	const { connection } = await open();
+	const invalid = { code: "invalid_argument" };
+	await assert.rejects(connection.start({ id: "", argv: ["true"] }), invalid);
+	await assert.rejects(connection.start({ id: "x".repeat(129), argv: ["true"] }), invalid);
+	await assert.rejects(connection.start({ id: "p", argv: [] }), invalid);
+	await assert.rejects(connection.start({ id: "p", argv: ["true"], env: { "A=B": "c" } }), invalid);
+	await assert.rejects(connection.start({ id: "p", argv: ["true"], timeoutMs: 1.5 }), invalid);
+	await assert.rejects(connection.start({ id: "p", argv: ["true", "a\0b"] }), invalid);
+	await assert.rejects(connection.start({ id: "p", argv: ["true"], pty: { columns: 0, rows: 1 } }), invalid);
+	await assert.rejects(connection.start({ id: "p", argv: ["true", "x".repeat(70_000)] }), {
+		code: "too_large",
+	});
+	await assert.rejects(connection.attach("p", { stdoutOffset: -1 }), invalid);
+});

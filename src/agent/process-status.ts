@@ -1,0 +1,115 @@
+/** What the agent tells about processes: their exits, and the listing. */
+
+import { constants } from "node:os";
+import { toViolation } from "./agent-error.ts";
+import type { PayloadReader } from "./frames.ts";
+
+export interface ProcessExit {
+	/** As a shell has it: 128 + the signal's number when a signal ended it. */
+	readonly exitCode: number;
+	/** For example "SIGKILL". */
+	readonly signal?: string;
+	/** Killed because its time was over. */
+	readonly timedOut: boolean;
+	readonly userTimeMs: number;
+	readonly systemTimeMs: number;
+	readonly maxRssKiB: number;
+	/** Offsets after the last byte of each stream. */
+	readonly stdoutEnd: number;
+	readonly stderrEnd: number;
+}
+
+export interface ProcessStatus {
+	readonly id: string;
+	/** The first 4 KiB of the command line, whole words. */
+	readonly argv: readonly string[];
+	readonly guestPid: number;
+	readonly state: "running" | "exited";
+	/** Whether it has a terminal. */
+	readonly pty: boolean;
+	readonly timedOut: boolean;
+	/** By the sandbox's clock, Unix time. */
+	readonly startedMs: number;
+	/** 0 while it runs. */
+	readonly endedMs: number;
+	/** Offsets of the bytes that the agent still has: from start, before end. */
+	readonly stdoutStart: number;
+	readonly stdoutEnd: number;
+	readonly stderrStart: number;
+	readonly stderrEnd: number;
+	/** Undefined while it runs. */
+	readonly exit?: Pick<ProcessExit, "exitCode" | "signal">;
+}
+
+const signalNames = new Map<number, string>();
+for (const [name, number] of Object.entries(constants.signals)) {
+	// SIGABRT and SIGIOT, SIGIO and SIGPOLL share a number; the first is the usual name.
+	if (!signalNames.has(number)) signalNames.set(number, name);
+}
+
+/** wait(2)'s status of a process that has ended; a violation for one that has not. */
+export function parseWaitStatus(status: number): { exitCode: number; signal?: string } {
+	const signal = status & 0x7f;
+	if (status > 0xffff || signal === 0x7f) throw toViolation("a wait status that is not one of an exit");
+	if (signal === 0) return { exitCode: status >> 8 };
+	return { exitCode: 128 + signal, signal: signalNames.get(signal) ?? `SIG${signal}` };
+}
+
+export function parseExit(payload: PayloadReader): ProcessExit {
+	const how = parseWaitStatus(payload.takeU32());
+	const exit = {
+		...how,
+		timedOut: payload.takeBoolean(),
+		userTimeMs: payload.takeU64() / 1000,
+		systemTimeMs: payload.takeU64() / 1000,
+		maxRssKiB: payload.takeU64(),
+		stdoutEnd: payload.takeU64(),
+		stderrEnd: payload.takeU64(),
+	};
+	payload.finish();
+	return exit;
+}
+
+const MAX_ID_BYTES = 128;
+const MAX_WORD_BYTES = 4096;
+const MAX_WORDS = 1024;
+
+export function parseProcessStatus(payload: PayloadReader): ProcessStatus {
+	const guestPid = payload.takeU32();
+	const hasExited = payload.takeBoolean();
+	const waitStatus = payload.takeU32();
+	const timedOut = payload.takeBoolean();
+	const pty = payload.takeBoolean();
+	const startedMs = payload.takeU64();
+	const endedMs = payload.takeU64();
+	const stdoutStart = payload.takeU64();
+	const stdoutEnd = payload.takeU64();
+	const stderrStart = payload.takeU64();
+	const stderrEnd = payload.takeU64();
+	const id = payload.takeText(MAX_ID_BYTES);
+	const argv = takeWords(payload);
+	payload.finish();
+	if (stdoutStart > stdoutEnd || stderrStart > stderrEnd)
+		throw toViolation("a stream that ends before it starts");
+	return {
+		id,
+		argv,
+		guestPid,
+		state: hasExited ? "exited" : "running",
+		pty,
+		timedOut,
+		startedMs,
+		endedMs,
+		stdoutStart,
+		stdoutEnd,
+		stderrStart,
+		stderrEnd,
+		...(hasExited ? { exit: parseWaitStatus(waitStatus) } : {}),
+	};
+}
+
+function takeWords(payload: PayloadReader): string[] {
+	const count = payload.takeU32();
+	if (count > MAX_WORDS) throw toViolation("too many words");
+	return Array.from({ length: count }, () => payload.takeText(MAX_WORD_BYTES));
+}
