@@ -1,0 +1,89 @@
+/**
+ * Tries what the built-in backend needs by starting throw-away sandboxes on an empty layer: first with its own
+ * range of user ids, then without. What fails is told by operation and errno.
+ */
+import { type Jailer, type JailerExit, PlanError } from "../../linux/jailer.ts";
+import { type CloneNamespace, op, type Plan } from "../../linux/plan.ts";
+import type { Check } from "../backend.ts";
+import { ID_RANGE_SIZE } from "./launch-plan.ts";
+
+/** Whether each sandbox gets host ids of its own. */
+export type IdMapping = { readonly ok: true } | { readonly ok: false; readonly why: string };
+
+export interface ProbeOptions {
+	readonly jailer: Jailer;
+	/** A squashfs image that holds nothing. */
+	readonly emptyImageHostPath: string;
+	readonly idsStart: number;
+}
+
+const PROBE_LAYER = "probe";
+const NAMESPACES: readonly CloneNamespace[] = ["mount", "pid", "net", "ipc", "uts", "cgroup", "time"];
+
+/** @throws PlanError when not even a sandbox without its own ids can be made. */
+export async function probeIdMapping(options: ProbeOptions): Promise<IdMapping> {
+	const mapped = await tryPlan(options, probePlan(options, options.idsStart));
+	if (mapped === undefined) return { ok: true };
+	const unmapped = await tryPlan(options, probePlan(options, undefined));
+	if (unmapped !== undefined) throw unmapped;
+	return { ok: false, why: mapped.message };
+}
+
+export function probeChecks(mapping: IdMapping): Check[] {
+	return [
+		{
+			name: "sandbox",
+			ok: true,
+			required: true,
+			detail: "a throw-away sandbox with all namespaces, a layer and an overlay was started",
+		},
+		mapping.ok
+			? {
+					name: "own user ids",
+					ok: true,
+					required: false,
+					detail: "each sandbox has a user namespace and a range of host ids of its own",
+				}
+			: {
+					name: "own user ids",
+					ok: false,
+					required: false,
+					detail: `sandboxes run without a user namespace: ${mapping.why}`,
+					fix: "Linux 6.2 or later maps the owners of squashfs layers; user namespaces must be allowed.",
+				},
+	];
+}
+
+function probePlan({ emptyImageHostPath }: ProbeOptions, hostIdBase: number | undefined): Plan {
+	return [
+		op.layerMount(PROBE_LAYER, emptyImageHostPath),
+		op.clone(hostIdBase === undefined ? NAMESPACES : ["user", ...NAMESPACES]),
+		...(hostIdBase === undefined ? [] : [op.mapIds(hostIdBase, ID_RANGE_SIZE)]),
+		op.rootBegin(),
+		op.rootLayer(PROBE_LAYER),
+		op.rootUpperTmpfs(1024 * 1024, 64),
+		op.rootEnd(["nosuid", "nodev"]),
+		op.guest(),
+		op.enterRoot(),
+		op.mount("proc", "/proc", ["nosuid", "nodev", "noexec"]),
+		op.mount("sysfs", "/sys", ["ro", "nosuid", "nodev", "noexec"]),
+		op.mountDev(),
+		op.exec({ path: "@agent", argv: ["shale-agent"] }),
+	];
+}
+
+/** Undefined when the sandbox came up. It is killed, and gone when this returns. */
+async function tryPlan({ jailer }: ProbeOptions, plan: Plan): Promise<PlanError | undefined> {
+	try {
+		const { hostPid } = await jailer.run(plan);
+		const exited = new Promise<JailerExit>((resolve) => jailer.onExit(hostPid, resolve));
+		await jailer.kill(hostPid, 9);
+		await exited;
+		return undefined;
+	} catch (error) {
+		if (error instanceof PlanError) return error;
+		throw error;
+	} finally {
+		await jailer.run([op.layerUnmount(PROBE_LAYER)]);
+	}
+}
