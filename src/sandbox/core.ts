@@ -1,0 +1,166 @@
+/**
+ * What the operations share: the store of what should exist, the backends, and the sandboxes that live now.
+ */
+import { AgentError } from "../agent/agent-error.ts";
+import { AgentConnection } from "../agent/connection.ts";
+import type { Backend, LaunchedSandbox, LaunchSpec } from "../backends/backend.ts";
+import { type ErrorCode, ShaleError } from "../lib/errors.ts";
+import type { Log } from "../lib/log.ts";
+import { MIB } from "../lib/units.ts";
+import type { Machine } from "./resolve.ts";
+import type { SandboxStore } from "./store.ts";
+import type { Sandbox } from "./types.ts";
+
+export interface CoreLayers {
+	/** Puts names in order, checks that each layer exists; throws `invalid_argument` or `not_found`. */
+	toStack(names: readonly string[]): readonly string[];
+	/** What a sandbox gets when it names no layers. */
+	defaultStack(): readonly string[];
+}
+
+export interface Core {
+	readonly store: SandboxStore;
+	readonly layers: CoreLayers;
+	readonly log: Log;
+	readonly living: Map<string, Living>;
+	readonly slots: Slots;
+	/** Throws `invalid_argument` for a name that is no backend. */
+	getBackend(name: string): Backend;
+	readonly defaultBackend: string;
+	readMachine(): Promise<Machine>;
+}
+
+/** A sandbox between the start of its creation and the end of its destruction. */
+export interface Living {
+	readonly id: string;
+	readonly slot: number;
+	/** Settles when the creation has ended, either way. Never rejects. */
+	created: Promise<void>;
+	launched: LaunchedSandbox | undefined;
+	agent: Promise<AgentConnection> | undefined;
+	destroying: Promise<void> | undefined;
+	/** True once it has died by itself; its record has the reason. */
+	failed: boolean;
+}
+
+/** The sandbox's record; throws `not_found` also for one that is destroyed. */
+export function getRecord(core: Core, id: string): Sandbox {
+	const sandbox = core.store.find(id)?.sandbox;
+	if (!sandbox || sandbox.state === "destroyed") throw unknownSandbox(id);
+	return sandbox;
+}
+
+export function unknownSandbox(id: string): ShaleError {
+	return new ShaleError("not_found", `there is no sandbox ${id}`, { hint: "`shale ls` lists the sandboxes." });
+}
+
+/** Runs `call` with the running sandbox's agent, connecting again when the last connection was lost. */
+export async function withAgent<T>(
+	core: Core,
+	id: string,
+	call: (agent: AgentConnection) => T | Promise<T>,
+): Promise<T> {
+	const living = getRunning(core, id);
+	try {
+		living.agent ??= connectAgent(living, living.launched);
+		return await call(await living.agent);
+	} catch (error) {
+		throw error instanceof AgentError ? toCallError(id, error) : error;
+	}
+}
+
+/** The sandbox if processes can run in it; throws `not_found`, or `conflict` with its state. */
+export function getRunning(core: Core, id: string): Living & { readonly launched: LaunchedSandbox } {
+	const living = core.living.get(id);
+	if (!living || !isLaunched(living) || living.destroying || living.failed) throw notRunning(core, id);
+	return living;
+}
+
+function isLaunched(living: Living): living is Living & { readonly launched: LaunchedSandbox } {
+	return living.launched !== undefined;
+}
+
+/** What the agent refuses, by errno; anything else means that it cannot be talked to now. */
+const REFUSALS: Readonly<Record<string, ErrorCode>> = {
+	ENOENT: "invalid_argument",
+	EINVAL: "invalid_argument",
+	EEXIST: "conflict",
+	EBUSY: "conflict",
+	EPIPE: "conflict",
+	ESRCH: "conflict",
+	EAGAIN: "resource_exhausted",
+	ENOMEM: "resource_exhausted",
+	EMFILE: "resource_exhausted",
+};
+
+function toCallError(id: string, error: AgentError): ShaleError {
+	const code = error.errnoName === undefined ? "unavailable" : (REFUSALS[error.errnoName] ?? "internal");
+	return new ShaleError(code, `sandbox ${id}: ${error.message}`, { cause: error });
+}
+
+function notRunning(core: Core, id: string): ShaleError {
+	const { state, reason } = getRecord(core, id);
+	return new ShaleError("conflict", `sandbox ${id} is ${state}${reason ? `: ${reason}` : ""}`, {
+		hint: state === "failed" ? "Destroy it and create it again." : "Wait until it is running.",
+		details: { state },
+	});
+}
+
+async function connectAgent(living: Living, launched: LaunchedSandbox): Promise<AgentConnection> {
+	try {
+		const connection = await AgentConnection.open(await launched.connect());
+		void connection.closed.finally(() => {
+			living.agent = undefined;
+		});
+		return connection;
+	} catch (error) {
+		living.agent = undefined;
+		throw new ShaleError("unavailable", `connecting to the agent of sandbox ${living.id}: ${String(error)}`, {
+			cause: error,
+		});
+	}
+}
+
+export function toLaunchSpec({ id, hostname, layers, upper, limits }: Sandbox, slot: number): LaunchSpec {
+	return {
+		id,
+		hostname,
+		layers,
+		upper,
+		slot,
+		limits: {
+			cpuMillis: limits.cpuMillis,
+			memoryBytes: limits.memoryMiB * MIB,
+			swapBytes: limits.swapMiB * MIB,
+			processes: limits.processes,
+			openFiles: limits.openFiles,
+			diskBytes: limits.diskMiB * MIB,
+		},
+	};
+}
+
+/** Hands out the lowest free number below `count`; two living sandboxes never share one. */
+export class Slots {
+	readonly #taken: Set<number>;
+	readonly #count: number;
+
+	constructor(count: number, taken: Iterable<number>) {
+		this.#count = count;
+		this.#taken = new Set(taken);
+	}
+
+	take(): number {
+		for (let slot = 0; slot < this.#count; slot++) {
+			if (this.#taken.has(slot)) continue;
+			this.#taken.add(slot);
+			return slot;
+		}
+		throw new ShaleError("resource_exhausted", `all ${this.#count} ranges of user ids are in use`, {
+			hint: "Destroy sandboxes that are not needed.",
+		});
+	}
+
+	giveBack(slot: number): void {
+		this.#taken.delete(slot);
+	}
+}

@@ -1,0 +1,27 @@
+/** Destroy: from every state, repeatable, and over only when nothing of the sandbox is left on the host. */
+import { type Core, type Living, unknownSandbox } from "./core.ts";
+
+export async function destroySandbox(core: Core, id: string): Promise<void> {
+	const living = core.living.get(id);
+	if (!living) {
+		if (!core.store.find(id)) throw unknownSandbox(id);
+		// Destroyed before, or a record from before a restart, whose remains were removed at start.
+		core.store.setState(id, "destroyed");
+		return;
+	}
+	living.destroying ??= destroyLiving(core, living).finally(() => {
+		living.destroying = undefined;
+	});
+	await living.destroying;
+}
+
+async function destroyLiving(core: Core, living: Living): Promise<void> {
+	await living.created;
+	// The creation failed and has undone itself.
+	if (core.living.get(living.id) !== living) return;
+	core.store.setState(living.id, "destroying");
+	await living.launched?.destroy();
+	core.store.setState(living.id, "destroyed");
+	core.living.delete(living.id);
+	core.slots.giveBack(living.slot);
+}

@@ -1,0 +1,68 @@
+/** Exec: run to the end and capture. The program belongs to its caller: when the caller gives up, it is killed. */
+import { constants } from "node:os";
+import { performance } from "node:perf_hooks";
+import type { AgentConnection } from "../agent/connection.ts";
+import type { AgentProcess } from "../agent/process.ts";
+import { ShaleError } from "../lib/errors.ts";
+import { MIB } from "../lib/units.ts";
+import { type Core, getRecord, withAgent } from "./core.ts";
+import { startOn, toAgentStart, toExit } from "./processes.ts";
+import type { ExecResult, ExecSandbox, Sandbox } from "./types.ts";
+
+const DEFAULT_OUTPUT_BYTES = MIB;
+const STDIN_CHUNK_BYTES = 64 * 1024;
+
+export type ExecRequest = ExecSandbox & { readonly signal?: AbortSignal | undefined };
+
+export function execInSandbox(core: Core, id: string, request: ExecRequest): Promise<ExecResult> {
+	const sandbox = getRecord(core, id);
+	return withAgent(core, id, (agent) => run(agent, sandbox, request));
+}
+
+async function run(agent: AgentConnection, sandbox: Sandbox, { signal, ...request }: ExecRequest): Promise<ExecResult> {
+	const startedAt = performance.now();
+	const process = await startOn(
+		agent,
+		toAgentStart(sandbox, { ...request, stdin: request.stdin !== undefined }),
+	);
+	const kill = () => void agent.signal(process.id, constants.signals.SIGKILL, "group").catch(() => undefined);
+	signal?.addEventListener("abort", kill, { once: true });
+	if (signal?.aborted) kill();
+	try {
+		const feeding = request.stdin ? feed(process, request.stdin) : undefined;
+		const output = await capture(process, request.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES);
+		const exit = toExit(await process.exited);
+		await feeding;
+		if (signal?.aborted) throw new ShaleError("cancelled", `exec in sandbox ${sandbox.id}: the caller gave up`);
+		return { processId: process.id, ...exit, ...output, durationMs: performance.now() - startedAt };
+	} finally {
+		signal?.removeEventListener("abort", kill);
+		void agent.forget(process.id).catch(() => undefined);
+	}
+}
+
+/** Reads all, so that the program is never held up, and keeps the first `limitBytes` of each stream. */
+async function capture(process: AgentProcess, limitBytes: number) {
+	const kept = { stdout: [] as Buffer[], stderr: [] as Buffer[] };
+	const room = { stdout: limitBytes, stderr: limitBytes };
+	let truncated = false;
+	for await (const { stream, data } of process.output()) {
+		if (data.length > room[stream]) truncated = true;
+		const part = data.subarray(0, room[stream]);
+		if (part.length > 0) kept[stream].push(part);
+		room[stream] -= part.length;
+	}
+	return { stdout: Buffer.concat(kept.stdout), stderr: Buffer.concat(kept.stderr), truncated };
+}
+
+/** Ends early when the program closes its stdin or exits: that is no error, its exit tells what happened. */
+async function feed(process: AgentProcess, stdin: Uint8Array): Promise<void> {
+	let open = true;
+	for (let from = 0; open && from < stdin.length; from += STDIN_CHUNK_BYTES) {
+		open = await process.writeStdin(stdin.subarray(from, from + STDIN_CHUNK_BYTES)).then(
+			() => true,
+			() => false,
+		);
+	}
+	process.closeStdin();
+}
