@@ -1,0 +1,293 @@
+/** A daemon without a kernel, for tests of the API: sandboxes are records, and what was asked of them is kept. */
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Readable } from "node:stream";
+import { pino } from "pino";
+import { ShaleError } from "../../lib/errors.ts";
+import type {
+	CreateSandbox,
+	ExecResult,
+	ExecSandbox,
+	ListSandboxes,
+	ProcessInfo,
+	RunningProcess,
+	Sandbox,
+	Sandboxes,
+	StartProcess,
+} from "../../sandbox/types.ts";
+import { type ApiOptions, createApi, createApiServer } from "../create-api.ts";
+import type { Daemon, LayerOperations } from "../daemon-operations.ts";
+import { EXITED, FakeProcess, PROGRAMS } from "./fake-process.ts";
+
+export const LIVING: Sandbox = {
+	id: "sb-1",
+	name: null,
+	state: "running",
+	reason: null,
+	backend: "namespace",
+	layers: ["000-base-debian"],
+	env: {},
+	user: "",
+	workdir: "/",
+	hostname: "sb-1",
+	labels: {},
+	limits: { cpuMillis: 1000, memoryMiB: 512, swapMiB: 0, processes: 64, openFiles: 1024, diskMiB: 64 },
+	upper: "tmpfs",
+	network: "none",
+	createdAt: "2026-11-01T00:00:00.000Z",
+};
+
+export class FakeSandboxes implements Sandboxes {
+	/** What was asked, for tests to look at. */
+	readonly created: CreateSandbox[] = [];
+	readonly listed: ListSandboxes[] = [];
+	readonly executed: ExecSandbox[] = [];
+	readonly destroyed: string[] = [];
+	readonly processes: FakeProcess[] = [];
+	execSignal: AbortSignal | undefined;
+
+	get last(): FakeProcess {
+		const process = this.processes.at(-1);
+		if (!process) throw new Error("no process was started");
+		return process;
+	}
+
+	async create(request: CreateSandbox): Promise<Sandbox> {
+		this.created.push(request);
+		if (request.id === "taken")
+			throw new ShaleError("conflict", "sandbox taken exists", { hint: "Choose another." });
+		return { ...LIVING, id: request.id ?? "sb-1" };
+	}
+
+	get(id: string): Sandbox {
+		if (id === "broken") throw new Error("secret: /var/lib/shale/shale.db is malformed");
+		if (id !== LIVING.id) throw new ShaleError("not_found", `no sandbox is called ${id}`);
+		return LIVING;
+	}
+
+	list(query: ListSandboxes) {
+		this.listed.push(query);
+		return { sandboxes: [LIVING], cursor: "next" };
+	}
+
+	async destroy(id: string): Promise<void> {
+		this.get(id);
+		this.destroyed.push(id);
+	}
+
+	async exec(
+		id: string,
+		request: ExecSandbox,
+		options?: { readonly signal?: AbortSignal },
+	): Promise<ExecResult> {
+		this.get(id);
+		this.executed.push(request);
+		this.execSignal = options?.signal;
+		if (request.argv[0] === "sleep") await untilAborted(options?.signal);
+		const stdout = Buffer.from([0x68, 0xff, 0x69]);
+		return {
+			...EXITED,
+			processId: request.id ?? "p-1",
+			stdout,
+			stderr: Buffer.alloc(0),
+			truncated: false,
+			durationMs: 2,
+		};
+	}
+
+	async start(id: string, request: StartProcess): Promise<FakeProcess> {
+		this.get(id);
+		const program = PROGRAMS[request.argv[0] ?? ""];
+		if (!program) throw new ShaleError("unsupported", "the fake has no such program");
+		const process = new FakeProcess(request.id ?? `p-${this.processes.length}`, request, program);
+		this.processes.push(process);
+		return process;
+	}
+
+	async startDetached(id: string, request: StartProcess): Promise<ProcessInfo> {
+		return toInfo(await this.start(id, request));
+	}
+
+	async attach(_id: string, processId: string): Promise<RunningProcess> {
+		return this.#find(processId);
+	}
+
+	async listProcesses(): Promise<readonly ProcessInfo[]> {
+		return this.processes.map(toInfo);
+	}
+
+	async getProcess(_id: string, processId: string): Promise<ProcessInfo> {
+		return toInfo(this.#find(processId));
+	}
+
+	async signalProcess(
+		_id: string,
+		processId: string,
+		{ signal, group }: { readonly signal: string; readonly group: boolean },
+	): Promise<void> {
+		this.#find(processId).signal(group ? signal : `${signal} alone`);
+	}
+
+	async resizeTerminal(
+		_id: string,
+		processId: string,
+		size: { columns: number; rows: number },
+	): Promise<void> {
+		this.#find(processId).sizes.push(`${size.columns}x${size.rows}`);
+	}
+
+	async removeProcess(_id: string, processId: string): Promise<void> {
+		this.#find(processId).removed = true;
+	}
+
+	async stats() {
+		return {
+			memoryBytes: 1,
+			memoryPeakBytes: 2,
+			memoryLimitBytes: 3,
+			cpuUsageUs: 4,
+			cpuThrottledUs: 5,
+			processes: 6,
+			oomKills: 0,
+		};
+	}
+
+	async explain(): Promise<string> {
+		return "clone user mount\nexec @agent\n";
+	}
+
+	async explainExisting(id: string): Promise<string> {
+		this.get(id);
+		return this.explain();
+	}
+
+	#find(processId: string): FakeProcess {
+		const process = this.processes.find(({ id }) => id === processId);
+		if (!process) throw new ShaleError("not_found", `no process is called ${processId}`);
+		return process;
+	}
+}
+
+function untilAborted(signal: AbortSignal | undefined): Promise<void> {
+	return new Promise((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true }));
+}
+
+function toInfo({ id, guestPid, request, isKilled }: FakeProcess): ProcessInfo {
+	return {
+		id,
+		guestPid,
+		argv: request.argv,
+		state: isKilled || request.argv[0] === "echo" ? "exited" : "running",
+		terminal: request.terminal !== undefined,
+		startedAt: "2026-11-01T00:00:00.000Z",
+		endedAt: null,
+		exitCode: null,
+		signal: null,
+		timedOut: false,
+		stdoutStart: 0,
+		stdoutEnd: request.argv[0] === "greet" ? 6 : 0,
+		stderrStart: 0,
+		stderrEnd: request.argv[0] === "greet" ? 2 : 0,
+	};
+}
+
+export class FakeLayers implements LayerOperations {
+	readonly layer = {
+		name: "100-python3",
+		digest: `sha256:${"0".repeat(64)}`,
+		sizeBytes: 7,
+		createdAt: "2026-11-01T00:00:00.000Z",
+		description: "Python",
+		sources: [{ kind: "debian-packages", packages: ["python3"] }],
+	};
+	importedBytes = 0;
+	importError: unknown;
+	buildSignal: AbortSignal | undefined;
+
+	async list() {
+		return [this.layer];
+	}
+
+	async get(name: string) {
+		if (name !== this.layer.name) throw new ShaleError("not_found", `no layer is called ${name}`);
+		return this.layer;
+	}
+
+	async import(name: string, image: Readable) {
+		try {
+			for await (const part of image) {
+				this.importedBytes += (part as Buffer).length;
+				if (name === "100-bad") throw new ShaleError("layer_damaged", "the image has no superblock");
+			}
+		} catch (error) {
+			this.importError = error;
+			throw error;
+		}
+		return { ...this.layer, name, sizeBytes: this.importedBytes };
+	}
+
+	async remove(name: string) {
+		await this.get(name);
+	}
+
+	async recipes() {
+		return [{ name: "100-python3", kind: "debian-packages", description: "Python" }];
+	}
+
+	async build(name: string, { signal, onProgress }: Parameters<LayerOperations["build"]>[1]) {
+		this.buildSignal = signal;
+		if (name === "100-slow") await untilAborted(signal);
+		for (let percent = 0; percent <= 100; percent += 10) onProgress({ step: "packages", percent });
+		if (name === "100-bad") throw new ShaleError("unavailable", "the archive does not answer");
+		return { ...this.layer, name };
+	}
+}
+
+export class FakeDaemon implements Daemon {
+	readonly sandboxes = new FakeSandboxes();
+	readonly layers = new FakeLayers();
+	readonly version = { version: "0.1.0", node: "24.0.0", kernel: "6.12" };
+
+	async doctor() {
+		return {
+			checks: [{ name: "overlay", ok: false, detail: "missing", fix: "modprobe overlay" }],
+			ready: false,
+		};
+	}
+
+	async metrics() {
+		return "# TYPE shale_sandboxes gauge\nshale_sandboxes 1\n";
+	}
+}
+
+/** A log that keeps its lines. */
+export function createFakeLog() {
+	const lines: string[] = [];
+	return { lines, log: pino({ level: "warn" }, { write: (line: string) => void lines.push(line) }) };
+}
+
+/** The API over a fake daemon, in-process. */
+export function createFakeApi(options: Partial<ApiOptions> = {}) {
+	const daemon = new FakeDaemon();
+	const { lines, log } = createFakeLog();
+	return { daemon, lines, log, api: createApi({ operations: daemon, log, ...options }) };
+}
+
+/** The same behind a real server on a free loopback port; `await using` closes it. */
+export async function startFakeServer(options: Partial<ApiOptions> = {}) {
+	const { daemon, lines, log, api } = createFakeApi(options);
+	const server: Server = createApiServer(api, log);
+	await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+	const { port } = server.address() as AddressInfo;
+	return {
+		daemon,
+		lines,
+		port,
+		url: `http://127.0.0.1:${port}`,
+		async [Symbol.asyncDispose]() {
+			api.close();
+			server.closeAllConnections();
+			await new Promise((resolve) => server.close(resolve));
+		},
+	};
+}
