@@ -1,0 +1,54 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, describe, it } from "node:test";
+import { readConfig } from "./config.ts";
+
+describe("readConfig", () => {
+	const folder = mkdtempSync(join(tmpdir(), "shale-config-"));
+	after(() => rmSync(folder, { recursive: true }));
+
+	function file(text: string): string {
+		const hostPath = join(folder, "config.toml");
+		writeFileSync(hostPath, text);
+		return hostPath;
+	}
+
+	it("takes the environment over the file over the default", async () => {
+		const config = await readConfig({
+			SHALE_CONFIG: file('data = "/from/file"\nrun = "/from/file"'),
+			SHALE_RUN: "/from/env",
+		});
+		assert.equal(config.data, "/from/file");
+		assert.equal(config.run, "/from/env");
+		assert.equal(config.listenPort, 7522);
+	});
+
+	it("reads a list of layers from either", async () => {
+		const fromFile = await readConfig({ SHALE_CONFIG: file('defaultLayers = ["000-a", "100-b"]') });
+		const fromEnv = await readConfig({ SHALE_DEFAULT_LAYERS: "000-a, 100-b" });
+		assert.deepEqual(fromFile.defaultLayers, ["000-a", "100-b"]);
+		assert.deepEqual(fromEnv.defaultLayers, ["000-a", "100-b"]);
+	});
+
+	for (const [title, env, message] of [
+		["an unknown setting", { SHALE_CONFIG: join(folder, "unknown.toml") }, /"datum"/],
+		["a relative folder", { SHALE_DATA: "data" }, /^SHALE_DATA: must be an absolute path/],
+		["an address without port", { SHALE_LISTEN: "127.0.0.1" }, /not HOST:PORT/],
+		["a public address without a token", { SHALE_LISTEN: "0.0.0.0:7522" }, /only loopback/],
+		["a short token", { SHALE_TOKEN: "short" }, /^SHALE_TOKEN: .*16/],
+		["a named file that does not exist", { SHALE_CONFIG: "/nowhere/x.toml" }, /\/nowhere\/x\.toml/],
+	] as const) {
+		it(`refuses ${title} and says which`, async () => {
+			writeFileSync(join(folder, "unknown.toml"), 'datum = "/x"');
+			await assert.rejects(readConfig(env), { code: "invalid_argument", message });
+		});
+	}
+
+	it("listens anywhere with a token", async () => {
+		const config = await readConfig({ SHALE_LISTEN: "[::]:80", SHALE_TOKEN: "a-secret-of-some-length" });
+		assert.equal(config.listenHost, "::");
+		assert.equal(config.listenPort, 80);
+	});
+});

@@ -1,0 +1,100 @@
+/** The daemon: opens its parts in order, serves, and closes them in reverse. */
+import { createHash } from "node:crypto";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { NamespaceBackend } from "../backends/namespace/namespace-backend.ts";
+import { probeIdMapping } from "../backends/namespace/probe.ts";
+import { BackendRegistry } from "../backends/registry.ts";
+import { LayerMounts } from "../layers/mounts.ts";
+import { openLayerStore } from "../layers/store.ts";
+import { type CleanupStack, withCleanup } from "../lib/cleanup.ts";
+import type { Log } from "../lib/log.ts";
+import { packageRoot } from "../lib/package-root.ts";
+import { detectCgroups, prepareCgroups } from "../linux/cgroups.ts";
+import { Jailer } from "../linux/jailer.ts";
+import { ID_RANGE_SIZE } from "../backends/namespace/launch-plan.ts";
+import { readMachine } from "../sandbox/machine.ts";
+import { openSandboxes } from "../sandbox/sandboxes.ts";
+import { SandboxStore } from "../sandbox/store.ts";
+import { type Config, daemonPaths } from "./config.ts";
+import { LayerCatalogue } from "./layer-catalogue.ts";
+import { findNativePrograms } from "./native-programs.ts";
+import { createOperations } from "./operations.ts";
+import { listen } from "./listen.ts";
+
+export interface RunningDaemon {
+	readonly url: string;
+	/** Resolves when a part that the daemon cannot go on without has died. */
+	readonly failed: Promise<Error>;
+	/** Destroys all sandboxes and gives everything back. */
+	stop(): Promise<void>;
+}
+
+export interface DaemonOptions {
+	readonly config: Config;
+	readonly log: Log;
+	/** Called when it has been idle this long, see idle-exit.ts. */
+	readonly idleExit?: { readonly afterMs: number; readonly onIdle: () => void } | undefined;
+}
+
+/** Ends of user-namespace ids below 2^31: some programs take uids as signed numbers. */
+const LAST_ID = 0x7fff_ffff;
+
+export function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
+	return withCleanup(
+		(cleanup) => open(options, cleanup),
+		(error) => options.log.error({ err: error }, "closing a part of the daemon failed"),
+	);
+}
+
+async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupStack): Promise<RunningDaemon> {
+	const paths = daemonPaths(config);
+	for (const folder of [paths.uppers, paths.jailer, paths.sockets]) await mkdir(folder, { recursive: true, mode: 0o700 });
+	// The database first: its lock keeps a second daemon from touching anything.
+	const store = new SandboxStore(paths.database);
+	cleanup.add(() => store.close());
+	const layerStore = await openLayerStore(paths.layers);
+	const { jailer: jailerPath, agent: agentPath, emptyImage } = findNativePrograms();
+	const jailer = await Jailer.start({ jailerPath, agentPath, runDir: paths.jailer, allow: [config.run, paths.uppers] });
+	cleanup.add(() => jailer.close());
+	const mounts = new LayerMounts((ops) => jailer.run(ops), { store: layerStore });
+	const backend = new NamespaceBackend({
+		jailer,
+		mounts,
+		cgroups: await prepareCgroups(await detectCgroups({ parent: cgroupParent(config.data) })),
+		socketsHostPath: paths.sockets,
+		uppersHostPath: paths.uppers,
+		idsStart: config.idsStart,
+		idMapping: await probeIdMapping({ jailer, emptyImageHostPath: emptyImage, idsStart: config.idsStart }),
+		log,
+	});
+	cleanup.add(() => backend.close());
+	const layers = new LayerCatalogue({
+		store: layerStore,
+		mounts,
+		recipeFolders: [paths.recipes, join(packageRoot(), "recipes")],
+		defaultLayers: config.defaultLayers,
+	});
+	const sandboxes = await openSandboxes({
+		store,
+		layers,
+		backends: new BackendRegistry(backend),
+		slots: Math.floor((LAST_ID - config.idsStart) / ID_RANGE_SIZE),
+		readMachine: () => readMachine(config.data),
+		log,
+	});
+	cleanup.add(() => sandboxes.close());
+	const operations = createOperations({ sandboxes, layers, backends: [backend] });
+	const server = await listen({ config, operations, log, idleExit, isBusy: () => sandboxes.count > 0 || layers.isBuilding });
+	cleanup.add(() => server.close());
+	return { url: server.url, failed: jailer.closed.then(() => new Error("the jailer died")), stop: () => close(cleanup, log) };
+}
+
+/** Two daemons on one host never touch each other's cgroups: each has a parent named after its data folder. */
+function cgroupParent(dataHostPath: string): string {
+	return join("shale", createHash("sha256").update(dataHostPath).digest("hex").slice(0, 12));
+}
+
+async function close(cleanup: CleanupStack, log: Log): Promise<void> {
+	for (const error of await cleanup.run()) log.error({ err: error }, "closing a part of the daemon failed");
+}

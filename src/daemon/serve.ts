@@ -1,0 +1,38 @@
+/** `shale serve`: a daemon in the foreground until SIGINT, SIGTERM, or nobody uses it any more. */
+import { setTimeout as sleep } from "node:timers/promises";
+import { createLog } from "../lib/log.ts";
+import type { Config } from "./config.ts";
+import { startDaemon } from "./daemon.ts";
+
+export interface ServeOptions {
+	readonly config: Config;
+	/** Stop after this time without sandboxes and requests. */
+	readonly idleExitMs?: number | undefined;
+	/** Called once it takes requests. */
+	readonly onReady: (url: string) => void;
+}
+
+/** A second signal during the stop ends the process at once. */
+const STOP_SIGNALS = ["SIGINT", "SIGTERM"] as const;
+
+/** Resolves with the exit code when the daemon has stopped; throws when it cannot start. */
+export async function serve({ config, idleExitMs, onReady }: ServeOptions): Promise<number> {
+	const log = createLog(config.log);
+	let asked: (reason: string) => void = () => undefined;
+	const stopAsked = new Promise<string>((resolve) => {
+		asked = resolve;
+	});
+	for (const signal of STOP_SIGNALS) process.once(signal, () => asked(signal));
+	const idleExit =
+		idleExitMs === undefined ? undefined : { afterMs: idleExitMs, onIdle: () => asked("idle") };
+	const daemon = await startDaemon({ config, log, idleExit });
+	onReady(daemon.url);
+	log.info({ url: daemon.url, data: config.data }, "serving");
+	const reason = await Promise.race([stopAsked, daemon.failed]);
+	if (reason instanceof Error) log.fatal({ err: reason }, "the daemon cannot go on");
+	else log.info({ reason }, "stopping");
+	await daemon.stop();
+	// Lets the log's last lines out.
+	await sleep(0);
+	return reason instanceof Error ? 1 : 0;
+}
