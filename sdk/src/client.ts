@@ -1,0 +1,56 @@
+/** The client of one daemon. */
+import { Layers } from "./layers.ts";
+import { Sandboxes } from "./sandbox.ts";
+import { DEFAULT_URL, Transport, type WebSocketConstructor } from "./transport.ts";
+import type { DaemonVersion, DoctorReport } from "./types.ts";
+
+export interface ShaleOptions {
+	/** Default SHALE_URL of the environment, or http://127.0.0.1:7522. */
+	readonly url?: string | undefined;
+	/** Default SHALE_TOKEN of the environment. Sent as a bearer token. */
+	readonly token?: string | undefined;
+	/**
+	 * For sessions, in place of the platform's own WebSocket, which cannot be paused: with `ws` a slow reader
+	 * slows the program, without it what is unread waits in memory.
+	 */
+	readonly WebSocket?: WebSocketConstructor | undefined;
+}
+
+export class Shale {
+	readonly url: string;
+	readonly sandboxes: Sandboxes;
+	readonly layers: Layers;
+	readonly #transport: Transport;
+
+	/** @throws TypeError when the URL is not http or https. */
+	constructor(options: ShaleOptions = {}) {
+		this.#transport = new Transport({
+			url: options.url ?? environment("SHALE_URL") ?? DEFAULT_URL,
+			token: options.token ?? environment("SHALE_TOKEN"),
+			WebSocket: options.WebSocket,
+		});
+		this.url = this.#transport.url;
+		this.sandboxes = new Sandboxes(this.#transport);
+		this.layers = new Layers(this.#transport);
+	}
+
+	/** What the daemon's host can do and what it lacks. */
+	async doctor({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<DoctorReport> {
+		return await this.#transport.json("GET", "/v1/doctor", { signal });
+	}
+
+	async version({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<DaemonVersion> {
+		return await this.#transport.json("GET", "/v1/version", { signal });
+	}
+
+	/** Whether a daemon answers. @throws as every call does when none does. */
+	async health({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
+		await this.#transport.send("GET", "/healthz", { signal });
+	}
+}
+
+/** Undefined for an empty variable, and where there is no environment (Deno asks for permission through `process` too). */
+function environment(name: string): string | undefined {
+	const value = globalThis.process?.env?.[name];
+	return value === "" ? undefined : value;
+}

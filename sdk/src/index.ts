@@ -1,0 +1,23 @@
+/** Client of the Shale daemon for Node, Deno and Bun, without dependencies. */
+export { Shale, type ShaleOptions } from "./client.ts";
+export { type BackgroundOptions, type CommandOptions, Commands, type StreamOptions } from "./commands.ts";
+export {
+	CommandFailedError,
+	ERRORS,
+	type ErrorBody,
+	type ErrorCode,
+	ShaleApiError,
+	ShaleConnectionError,
+	systemErrorCode,
+} from "./errors.ts";
+export { type BuildOptions, Layers } from "./layers.ts";
+export { Processes, type StartOptions } from "./processes.ts";
+export { type CallOptions, Sandbox, Sandboxes } from "./sandbox.ts";
+export { CommandSession, type SessionOptions } from "./session.ts";
+export {
+	DEFAULT_URL,
+	type WebSocketConstructor,
+	type WebSocketLike,
+	type WebSocketOptions,
+} from "./transport.ts";
+export type * from "./types.ts";

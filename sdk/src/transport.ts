@@ -1,0 +1,228 @@
+/** Requests to one daemon: addresses, the token, error answers, streams of events, the WebSocket's opening. */
+import { type ErrorBody, ShaleApiError, ShaleConnectionError, systemErrorCode } from "./errors.ts";
+import { readNdjson } from "./ndjson.ts";
+
+export const DEFAULT_URL = "http://127.0.0.1:7522";
+
+/** The part of a WebSocket that is used. `pause` and `resume`, which `ws` has, let a slow reader slow the program. */
+export interface WebSocketLike {
+	binaryType: string;
+	readonly bufferedAmount: number;
+	readonly readyState: number;
+	send(data: string | Uint8Array): void;
+	close(code?: number, reason?: string): void;
+	addEventListener(type: "open", listener: () => void): void;
+	addEventListener(type: "message", listener: (event: { readonly data: unknown }) => void): void;
+	addEventListener(
+		type: "close",
+		listener: (event: { readonly code: number; readonly reason: string }) => void,
+	): void;
+	addEventListener(type: "error", listener: (event: unknown) => void): void;
+	pause?(): void;
+	resume?(): void;
+}
+
+export interface WebSocketOptions {
+	readonly headers: Readonly<Record<string, string>>;
+	/** Output is short-lived and local: compressing it costs more than it saves. */
+	readonly perMessageDeflate: false;
+}
+
+export type WebSocketConstructor = new (url: string, options: WebSocketOptions) => WebSocketLike;
+
+export interface TransportOptions {
+	readonly url: string;
+	readonly token?: string | undefined;
+	/** In place of the platform's own, which cannot be paused; `ws` fits. */
+	readonly WebSocket?: WebSocketConstructor | undefined;
+}
+
+export interface RequestOptions {
+	readonly query?: Readonly<Record<string, string | readonly string[] | undefined>> | undefined;
+	/** Sent as JSON. */
+	readonly json?: unknown;
+	/** Sent as it is, streamed when it is a stream. */
+	readonly body?: Blob | Uint8Array | ReadableStream<Uint8Array> | undefined;
+	readonly accept?: string | undefined;
+	readonly signal?: AbortSignal | undefined;
+}
+
+/** Error bodies beyond this are cut: they are shown to people. */
+const MAX_ERROR_BYTES = 64 * 1024;
+
+export class Transport {
+	readonly url: string;
+	readonly #headers: Readonly<Record<string, string>>;
+	readonly #WebSocket: WebSocketConstructor | undefined;
+	#dispatcher: unknown;
+
+	/** @throws TypeError when the URL is not http or https. */
+	constructor({ url, token, WebSocket: socketConstructor }: TransportOptions) {
+		const base = new URL(url);
+		if (base.protocol !== "http:" && base.protocol !== "https:") {
+			throw new TypeError(`${url} is not an http or https URL`);
+		}
+		this.url = base.href.replace(/\/+$/, "");
+		this.#headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+		this.#WebSocket = socketConstructor;
+	}
+
+	/**
+	 * One request; the answer's body is not read yet.
+	 * @throws ShaleApiError for an error answer, ShaleConnectionError when none came, or the signal's reason.
+	 */
+	async request(method: string, path: string, options: RequestOptions = {}): Promise<Response> {
+		const { query, json, body, accept = "application/json", signal } = options;
+		const headers: Record<string, string> = { ...this.#headers, Accept: accept };
+		const init: Record<string, unknown> = { method, headers };
+		if (signal) init.signal = signal;
+		if (json !== undefined) {
+			headers["Content-Type"] = "application/json";
+			init.body = JSON.stringify(json);
+		} else if (body !== undefined) {
+			headers["Content-Type"] = "application/octet-stream";
+			init.body = body;
+			init.duplex = "half";
+		}
+		this.#dispatcher ??= patientDispatcher();
+		if (this.#dispatcher) init.dispatcher = this.#dispatcher;
+		let response: Response;
+		try {
+			response = await fetch(this.#address(path, query), init as RequestInit);
+		} catch (error) {
+			throw this.#connectionError(error, signal);
+		}
+		if (!response.ok) throw await readError(response);
+		return response;
+	}
+
+	async json<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
+		const response = await this.request(method, path, options);
+		try {
+			return (await response.json()) as T;
+		} catch (error) {
+			throw this.#connectionError(error, options.signal);
+		}
+	}
+
+	async text(method: string, path: string, options: RequestOptions = {}): Promise<string> {
+		const response = await this.request(method, path, { accept: "text/plain", ...options });
+		try {
+			return await response.text();
+		} catch (error) {
+			throw this.#connectionError(error, options.signal);
+		}
+	}
+
+	/** For answers without content. */
+	async send(method: string, path: string, options: RequestOptions = {}): Promise<void> {
+		const response = await this.request(method, path, options);
+		await response.body?.cancel();
+	}
+
+	/**
+	 * The events of a streamed answer. Leaving the loop early closes the request. An `error` event is thrown.
+	 * A stream that ends without an event whose type is in `last` has failed.
+	 */
+	async *events(
+		method: string,
+		path: string,
+		{ last, ...options }: RequestOptions & { readonly last: readonly string[] },
+	): AsyncGenerator<Readonly<Record<string, unknown>>> {
+		const response = await this.request(method, path, { accept: "application/x-ndjson", ...options });
+		if (!response.body) throw new ShaleConnectionError("the daemon's answer has no body");
+		try {
+			for await (const event of readNdjson(response.body)) {
+				if (event.type === "error") throw new ShaleApiError(toErrorBody(event));
+				yield event;
+				if (typeof event.type === "string" && last.includes(event.type)) return;
+			}
+		} catch (error) {
+			throw this.#connectionError(error, options.signal);
+		}
+		throw new ShaleConnectionError("the daemon closed the stream before its end");
+	}
+
+	/**
+	 * A WebSocket that is about to open. The caller adds its listeners at once.
+	 * The token travels in a header, which Node, Deno and Bun can send; browsers cannot.
+	 */
+	openSocket(path: string): WebSocketLike {
+		const Constructor = this.#WebSocket ?? (globalThis.WebSocket as unknown as WebSocketConstructor);
+		const socket = new Constructor(this.#address(path).replace(/^http/, "ws"), {
+			headers: this.#headers,
+			perMessageDeflate: false,
+		});
+		socket.binaryType = "arraybuffer";
+		return socket;
+	}
+
+	#address(path: string, query: RequestOptions["query"] = {}): string {
+		const search = new URLSearchParams();
+		for (const [name, value] of Object.entries(query)) {
+			for (const one of typeof value === "string" ? [value] : (value ?? [])) search.append(name, one);
+		}
+		return `${this.url}${path}${search.size > 0 ? `?${search}` : ""}`;
+	}
+
+	#connectionError(error: unknown, signal: AbortSignal | undefined): unknown {
+		if (signal?.aborted) return signal.reason;
+		if (error instanceof ShaleApiError || error instanceof ShaleConnectionError) return error;
+		const why = systemErrorCode(error) ?? (error instanceof Error ? error.message : String(error));
+		return new ShaleConnectionError(`no answer from the daemon at ${this.url}: ${why}`, { cause: error });
+	}
+}
+
+/** `/v1/sandboxes/ID/…` with every part escaped. */
+export function apiPath(...parts: readonly string[]): string {
+	return `/v1/${parts.map(encodeURIComponent).join("/")}`;
+}
+
+async function readError(response: Response): Promise<ShaleApiError> {
+	const text = await readText(response, MAX_ERROR_BYTES).catch(() => "");
+	let body: unknown;
+	try {
+		body = JSON.parse(text);
+	} catch {
+		// Something between us and the daemon answered; what it said is the best there is to show.
+		body = { message: `HTTP ${response.status}: ${text.trim().slice(0, 200) || response.statusText}` };
+	}
+	return new ShaleApiError(toErrorBody(body), response.status);
+}
+
+async function readText(response: Response, maxBytes: number): Promise<string> {
+	if (!response.body) return "";
+	const decoder = new TextDecoder();
+	let text = "";
+	let readBytes = 0;
+	for await (const chunk of response.body as ReadableStream<Uint8Array>) {
+		text += decoder.decode(chunk, { stream: true });
+		readBytes += chunk.byteLength;
+		if (readBytes >= maxBytes) break;
+	}
+	return text;
+}
+
+/** The error body within an untrusted value. */
+export function toErrorBody(value: unknown): ErrorBody {
+	const body = (typeof value === "object" && value !== null ? value : {}) as Record<string, unknown>;
+	return {
+		code: typeof body.code === "string" ? body.code : "internal",
+		message: typeof body.message === "string" ? body.message : "the daemon failed without saying why",
+		...(typeof body.hint === "string" ? { hint: body.hint } : {}),
+		...(typeof body.details === "object" && body.details !== null
+			? { details: body.details as Record<string, unknown> }
+			: {}),
+	};
+}
+
+/**
+ * Node's fetch gives up on an answer that is silent for five minutes, but a program may well be. Its agent is
+ * only reachable by this symbol (undici's lib/global.js); where there is none (Deno, Bun), nothing is changed.
+ */
+function patientDispatcher(): unknown {
+	const current = (globalThis as Record<symbol, unknown>)[Symbol.for("undici.globalDispatcher.1")];
+	if (typeof current !== "object" || current === null) return undefined;
+	const Agent = current.constructor as new (options: object) => unknown;
+	return new Agent({ headersTimeout: 0, bodyTimeout: 0 });
+}

@@ -1,0 +1,112 @@
+/**
+ * A program in a sandbox as if it ran here: its output to ours byte for byte, our signals to it, its exit code
+ * as ours. A stream of events does, and its back-pressure reaches the program; stdin and a terminal need a
+ * WebSocket session.
+ */
+import {
+	type CommandSession,
+	type ProcessExit,
+	type ProcessOptions,
+	type Sandbox,
+	ShaleApiError,
+	ShaleConnectionError,
+} from "../../sdk/src/index.ts";
+import type { Interrupt, Interrupts } from "./interrupts.ts";
+import type { ProgramFlags } from "./options.ts";
+import { writeOutput } from "./output.ts";
+import { enterRawMode, onResize, terminalSize } from "./terminal.ts";
+
+export interface ForegroundProgram {
+	readonly sandbox: Sandbox;
+	readonly argv: readonly string[];
+	readonly options: ProcessOptions;
+	readonly flags: Pick<ProgramFlags, "interactive" | "tty">;
+	readonly interrupts: Interrupts;
+}
+
+export function needsSession({ interactive, tty }: Pick<ProgramFlags, "interactive" | "tty">): boolean {
+	return interactive === true || tty === true;
+}
+
+/** Runs it to its end and returns its exit code. Its process group is killed when this throws. */
+export async function runInForeground(program: ForegroundProgram): Promise<number> {
+	const exit = needsSession(program.flags) ? await runSession(program) : await runStream(program);
+	return exit.exitCode;
+}
+
+async function runStream({ sandbox, argv, options, interrupts }: ForegroundProgram): Promise<ProcessExit> {
+	const started = Promise.withResolvers<string>();
+	const forward = forwarder(async (signal) => {
+		await sandbox.processes.signal(await started.promise, signal);
+	});
+	return await interrupts.during(forward, async () => {
+		for await (const event of sandbox.commands.stream(argv, options)) {
+			if (event.type === "started") started.resolve(event.processId);
+			else if (event.type === "output") await writeOutput(event.stream, event.data);
+			else if (event.type === "exit") return event;
+		}
+		throw new ShaleConnectionError("the daemon ended the program's output without its exit");
+	});
+}
+
+async function runSession(program: ForegroundProgram): Promise<ProcessExit> {
+	const { sandbox, argv, options, flags, interrupts } = program;
+	const session = await sandbox.commands.open(argv, {
+		...options,
+		stdin: flags.interactive,
+		terminal: flags.tty ? terminalSize() : undefined,
+		signal: interrupts.signal,
+	});
+	const forward = forwarder(async (signal) => session.signal(signal));
+	const undos: (() => void)[] = [() => session.close()];
+	try {
+		if (flags.tty) undos.push(onResize((size) => session.resize(size)));
+		if (flags.interactive) undos.push(forwardStdin(session));
+		if (flags.interactive && flags.tty) undos.push(enterRawMode());
+		return await interrupts.during(forward, async () => {
+			for await (const { stream, data } of session.output()) await writeOutput(stream, data);
+			return await session.exited;
+		});
+	} finally {
+		for (const undo of undos.reverse()) undo();
+	}
+}
+
+/** The first signal goes to the program; a second one kills it, as it did not heed the first. */
+function forwarder(send: (signal: string) => Promise<void>): (signal: Interrupt) => void {
+	let count = 0;
+	return (signal) => {
+		count++;
+		send(count === 1 ? signal : "SIGKILL").catch((error: unknown) => {
+			// A program that has just ended cannot be signalled, and its exit is on its way.
+			if (!(error instanceof ShaleApiError)) throw error;
+		});
+	};
+}
+
+/** Our stdin to the program's, no faster than it reads. Returns the undo, after which stdin is closed here. */
+function forwardStdin(session: CommandSession): () => void {
+	const { stdin } = process;
+	let isStopped = false;
+	const onData = (chunk: Uint8Array): void => {
+		stdin.pause();
+		session.write(chunk).then(
+			() => {
+				if (!isStopped) stdin.resume();
+			},
+			// The connection's failure is reported by the session's output.
+			() => undefined,
+		);
+	};
+	const onEnd = (): void => session.closeStdin();
+	stdin.on("data", onData);
+	stdin.on("end", onEnd);
+	stdin.on("error", onEnd);
+	return () => {
+		isStopped = true;
+		stdin.off("data", onData);
+		stdin.off("end", onEnd);
+		stdin.pause();
+		stdin.destroy();
+	};
+}

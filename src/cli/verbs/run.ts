@@ -1,0 +1,93 @@
+/** `shale run`: a sandbox for one program, taken away when the program has ended. */
+import type { Command } from "commander";
+import { type Sandbox, ShaleApiError } from "../../../sdk/src/index.ts";
+import { newId } from "../../lib/ids.ts";
+import { connect } from "../connect.ts";
+import { needsSession, runInForeground } from "../foreground.ts";
+import { Interrupts } from "../interrupts.ts";
+import {
+	addProgramOptions,
+	addSandboxOptions,
+	type ProgramFlags,
+	requireProgram,
+	type SandboxFlags,
+	toCreateSandbox,
+	toProcessOptions,
+	verbCommand,
+} from "../options.ts";
+import { notice, print } from "../output.ts";
+
+type RunFlags = SandboxFlags & ProgramFlags & { readonly keep?: true };
+
+/** A removal that hangs must not keep the program's exit code from the user. */
+const REMOVAL_DEADLINE_MS = 30_000;
+
+export function command(program?: readonly string[]): Command {
+	const verb = verbCommand(
+		"run",
+		"Runs a program in a new sandbox, which is removed when the program has ended.",
+	)
+		.usage("[options] -- PROGRAM [ARGUMENT...]")
+		.argument("[words...]")
+		.passThroughOptions(program === undefined)
+		.option("--keep", "keep the sandbox when the program has ended")
+		.option("--rm", "remove the sandbox when the program has ended (the default)");
+	return addSandboxOptions(addProgramOptions(verb)).action(async (words: string[], flags: RunFlags) => {
+		const argv = requireProgram(program, words, { prefix: "shale run [options]" });
+		process.exitCode = flags.detach ? await runDetached(argv, flags) : await run(argv, flags);
+	});
+}
+
+async function run(argv: readonly string[], flags: RunFlags): Promise<number> {
+	using interrupts = new Interrupts();
+	const shale = await connect({ sessions: needsSession(flags), signal: interrupts.signal });
+	// The id is ours, so that the sandbox can be removed even when the answer to its creation never came.
+	const sandbox = shale.sandboxes.open(flags.id ?? newId("sb"));
+	const options = { timeoutMs: flags.timeout };
+	let isOurs = true;
+	try {
+		await shale.sandboxes
+			.create({ ...toCreateSandbox(flags), id: sandbox.id }, { signal: interrupts.signal })
+			.catch((error: unknown) => {
+				// The daemon refused, so there is no sandbox; or there is one of that id, but it is somebody else's.
+				if (error instanceof ShaleApiError) isOurs = false;
+				throw error;
+			});
+		return await runInForeground({ sandbox, argv, options, flags, interrupts });
+	} finally {
+		if (isOurs && flags.keep)
+			await notice(`the sandbox ${sandbox.id} is kept; shale rm ${sandbox.id} removes it`);
+		else if (isOurs) await remove(sandbox, interrupts);
+	}
+}
+
+/** A sandbox that cannot be removed is told, and does not change the outcome. A signal ends the wait. */
+async function remove(sandbox: Sandbox, interrupts: Interrupts): Promise<void> {
+	const patience = new AbortController();
+	const signal = AbortSignal.any([patience.signal, AbortSignal.timeout(REMOVAL_DEADLINE_MS)]);
+	await interrupts.during(
+		() => patience.abort(new Error("interrupted")),
+		() =>
+			sandbox.kill({ signal }).catch(async (error: unknown) => {
+				if (error instanceof ShaleApiError && error.code === "not_found") return;
+				const why = error instanceof Error ? error.message : String(error);
+				await notice(`the sandbox ${sandbox.id} could not be removed: ${why}`);
+			}),
+	);
+}
+
+async function runDetached(argv: readonly string[], flags: RunFlags): Promise<number> {
+	const shale = await connect();
+	const sandbox = await shale.sandboxes.create(toCreateSandbox(flags));
+	try {
+		await sandbox.processes.start(argv, {
+			...toProcessOptions({ timeout: flags.timeout } as RunFlags),
+			terminal: flags.tty ? { columns: 80, rows: 24 } : undefined,
+		});
+	} catch (error) {
+		await sandbox.kill();
+		throw error;
+	}
+	await print(`${sandbox.id}\n`);
+	return 0;
+}
