@@ -1,0 +1,181 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { copyFileSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { startTestDaemon, type TestDaemon, TEST_LAYERS } from "../support/daemon.ts";
+import { missingLayers } from "../support/layers.ts";
+import { takeInventory, waitForNoLeaks } from "../support/leaks.ts";
+import { missingRoot } from "../support/requirements.ts";
+
+describe("sandboxes", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, () => {
+	let daemon: TestDaemon;
+	before(async () => {
+		daemon = await startTestDaemon();
+	});
+	after(() => daemon?.stop());
+
+	const post = (body: unknown) => daemon.request("POST", "/v1/sandboxes", body);
+
+	it("are created with the client's id, inspected, listed by label, and destroyed twice", async () => {
+		const created = await post({ id: "mine", name: "web", labels: { team: "x" }, workdir: "/tmp", user: "1000" });
+		assert.equal(created.status, 201);
+		assert.equal(created.json.state, "running");
+		const { json } = await daemon.request("GET", "/v1/sandboxes/mine");
+		assert.deepEqual(json, created.json);
+		const listed = await daemon.request("GET", "/v1/sandboxes?label=team%3Dx");
+		assert.deepEqual(listed.json, { sandboxes: [json], cursor: null });
+		assert.equal((await daemon.exec("mine", ["sh", "-c", "pwd; id -u"])).stdout, "/tmp\n1000\n");
+		for (const _ of [1, 2]) assert.equal((await daemon.request("DELETE", "/v1/sandboxes/mine")).status, 204);
+		assert.equal((await daemon.request("GET", "/v1/sandboxes/mine")).status, 404);
+		assert.equal((await daemon.request("DELETE", "/v1/sandboxes/never-was")).status, 404);
+	});
+
+	it("of the same id or name are refused while the first lives", async () => {
+		await daemon.create({ id: "twin", name: "twin-name" });
+		const answers = [await post({ id: "twin" }), await post({ name: "twin-name" })];
+		assert.deepEqual(
+			answers.map(({ status, json }) => [status, json.code]),
+			[
+				[409, "conflict"],
+				[409, "conflict"],
+			],
+		);
+		await daemon.request("DELETE", "/v1/sandboxes/twin");
+		await daemon.create({ id: "twin", name: "twin-name" });
+		await daemon.request("DELETE", "/v1/sandboxes/twin");
+	});
+
+	it("of the same id asked for at once are made once", async () => {
+		const answers = await Promise.all(Array.from({ length: 5 }, () => post({ id: "race" })));
+		assert.deepEqual(answers.map(({ status }) => status).sort(), [201, 409, 409, 409, 409]);
+		await daemon.request("DELETE", "/v1/sandboxes/race");
+	});
+
+	for (const [title, body, message] of [
+		["an id with ..", { id: "../x" }, /id/],
+		["an id with /", { id: "a/b" }, /id/],
+		["an unknown field", { memory: 5 }, /memory/],
+		["an unknown limit", { limits: { memory: 5 } }, /memory/],
+		["a wrong type", { layers: "000-base-debian" }, /layers/],
+		["a stack without base", { layers: ["100-python3"] }, /layers.*base/],
+		["a layer name that is a path", { layers: ["000-base-debian", "../../etc"] }, /layers/],
+		["a relative workdir", { workdir: "tmp" }, /workdir/],
+		["an unknown backend", { backend: "vax" }, /backend/],
+		["a variable name with =", { env: { "A=B": "1" } }, /env/],
+	] as const) {
+		it(`with ${title} are refused by field, and nothing is made`, async () => {
+			const { status, json } = await post(body);
+			assert.equal(status, 400, JSON.stringify(json));
+			assert.equal(json.code, "invalid_argument");
+			assert.match(String(json.message), message);
+			assert.deepEqual((await daemon.request("GET", "/v1/sandboxes")).json.sandboxes, []);
+		});
+	}
+
+	it("with a layer that is missing are refused and told how to make it", async () => {
+		const { status, json } = await post({ layers: ["000-base-debian", "100-missing"] });
+		assert.equal(status, 404);
+		assert.match(String(json.message), /100-missing/);
+		assert.match(String(json.hint), /shale layers build/);
+	});
+
+	it("with a damaged or truncated layer are refused, and nothing is left behind", async () => {
+		const folder = join(daemon.folder, "data", "layers");
+		const image = join(folder, "200-hurt.squashfs");
+		execFileSync("mksquashfs", [join(import.meta.dirname, "../support"), join(daemon.folder, "image"), "-quiet"]);
+		const put = await fetch(`${daemon.url}/v1/layers/200-hurt`, {
+			method: "PUT",
+			headers: { "content-type": "application/octet-stream" },
+			body: readFileSync(join(daemon.folder, "image")),
+		});
+		assert.equal(put.status, 201);
+		const whole = join(daemon.folder, "whole");
+		copyFileSync(image, whole);
+		const size = statSync(image).size;
+		for (const damage of [
+			() => truncateSync(image, size - 4096),
+			() => {
+				copyFileSync(whole, image);
+				execFileSync("dd", ["if=/dev/urandom", `of=${image}`, "bs=64", "seek=8", "count=1", "conv=notrunc", "status=none"]);
+			},
+			() => rmSync(image),
+			() => writeFileSync(image, ""),
+		]) {
+			damage();
+			const { status, json } = await post({ layers: ["000-base-debian", "200-hurt"] });
+			assert.equal(status, 422, JSON.stringify(json));
+			assert.equal(json.code, "layer_damaged");
+			assert.match(String(json.message), /200-hurt/);
+		}
+		copyFileSync(whole, image);
+		const id = await daemon.create({ layers: ["000-base-debian", "200-hurt"] });
+		assert.equal((await daemon.request("DELETE", "/v1/layers/200-hurt")).status, 409, "in use");
+		await daemon.request("DELETE", `/v1/sandboxes/${id}`);
+	});
+
+	it("that die by themselves are failed with the reason, and can be destroyed", async () => {
+		const id = await daemon.create();
+		const { json } = await daemon.request("GET", `/v1/sandboxes/${id}/processes`);
+		assert.deepEqual(json, { processes: [] });
+		const agent = execFileSync("pgrep", ["--newest", "--full", "^shale-agent"], { encoding: "utf8" }).trim();
+		process.kill(Number(agent), "SIGKILL");
+		for (let n = 0; n < 50; n++) {
+			if ((await daemon.request("GET", `/v1/sandboxes/${id}`)).json.state === "failed") break;
+			await new Promise((resolve) => setTimeout(resolve, 20));
+		}
+		const failed = await daemon.request("GET", `/v1/sandboxes/${id}`);
+		assert.equal(failed.json.state, "failed");
+		assert.match(String(failed.json.reason), /SIGKILL/);
+		const refused = await daemon.request("POST", `/v1/sandboxes/${id}/exec`, { argv: ["true"] });
+		assert.equal(refused.status, 409);
+		assert.match(String(refused.json.message), /SIGKILL/);
+		assert.equal((await daemon.request("DELETE", `/v1/sandboxes/${id}`)).status, 204);
+	});
+
+	it("have host user ids of their own, so that files of one are nobody's in another", async () => {
+		const [first, second] = [await daemon.create(), await daemon.create()];
+		const idsOf = async (id: string) => String((await daemon.exec(id, ["cat", "/proc/self/uid_map"])).stdout);
+		const [firstIds, secondIds] = [await idsOf(first), await idsOf(second)];
+		assert.match(firstIds, /^\s+0\s+\d{10}\s+65536\n$/);
+		assert.notEqual(firstIds, secondIds);
+		for (const id of [first, second]) await daemon.request("DELETE", `/v1/sandboxes/${id}`);
+	});
+
+	it("see what they wrote and never change their layers", async () => {
+		const first = await daemon.create();
+		await daemon.exec(first, ["sh", "-c", "echo changed > /etc/debian_version; rm /bin/ls; mkdir /new"]);
+		assert.equal((await daemon.exec(first, ["cat", "/etc/debian_version"])).stdout, "changed\n");
+		const second = await daemon.create();
+		assert.notEqual((await daemon.exec(second, ["cat", "/etc/debian_version"])).stdout, "changed\n");
+		assert.equal((await daemon.exec(second, ["ls", "-d", "/new"])).exitCode, 2);
+		for (const id of [first, second]) await daemon.request("DELETE", `/v1/sandboxes/${id}`);
+	});
+
+	it("explain themselves as a plan, and the plan of what would be made makes nothing", async () => {
+		const response = await fetch(`${daemon.url}/v1/plan`, {
+			method: "POST",
+			headers: { "content-type": "application/json" },
+			body: "{}",
+		});
+		assert.equal(response.status, 200);
+		assert.match(await response.text(), /^clone user mount pid net ipc uts cgroup time/m);
+		assert.deepEqual((await daemon.request("GET", "/v1/sandboxes")).json.sandboxes, []);
+	});
+
+	it("leave nothing behind after 100 cycles of create, exec and destroy, several at once", async () => {
+		await daemon.exec(await daemon.create({ id: "warm" }), ["true"]);
+		await daemon.request("DELETE", "/v1/sandboxes/warm");
+		const before = takeInventory();
+		const cycle = async () => {
+			const id = await daemon.create({ upper: Math.random() < 0.1 ? "disk" : "tmpfs" });
+			assert.equal((await daemon.exec(id, ["echo", id])).stdout, `${id}\n`);
+			assert.equal((await daemon.request("DELETE", `/v1/sandboxes/${id}`)).status, 204);
+		};
+		const worker = async () => {
+			for (let n = 0; n < 25; n++) await cycle();
+		};
+		await Promise.all([worker(), worker(), worker(), worker()]);
+		assert.deepEqual(await waitForNoLeaks(before), []);
+	});
+});

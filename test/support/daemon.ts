@@ -1,0 +1,73 @@
+/** A real daemon inside the test's process, on folders of its own and a free port, with real layers linked in. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { readConfig } from "../../src/daemon/config.ts";
+import { startDaemon } from "../../src/daemon/daemon.ts";
+import { createLog } from "../../src/lib/log.ts";
+import { linkLayers } from "./layers.ts";
+
+export interface JsonAnswer {
+	readonly status: number;
+	// What the API answers is what a test looks into.
+	readonly json: Record<string, unknown>;
+}
+
+export interface TestDaemon {
+	readonly url: string;
+	readonly folder: string;
+	request(method: string, path: string, body?: unknown): Promise<JsonAnswer>;
+	/** Creates a sandbox and returns its id; fails the test when that fails. */
+	create(request?: Record<string, unknown>): Promise<string>;
+	exec(
+		id: string,
+		argv: readonly string[],
+		options?: Record<string, unknown>,
+	): Promise<Record<string, unknown>>;
+	stop(): Promise<void>;
+}
+
+export const TEST_LAYERS = ["000-base-debian", "100-python3"] as const;
+
+export async function startTestDaemon(layers: readonly string[] = TEST_LAYERS): Promise<TestDaemon> {
+	const folder = mkdtempSync(join(tmpdir(), "shale-test-"));
+	linkLayers(join(folder, "data", "layers"), layers);
+	const config = await readConfig({
+		SHALE_LISTEN: "127.0.0.1:0",
+		SHALE_DATA: join(folder, "data"),
+		SHALE_RUN: join(folder, "run"),
+		SHALE_DEFAULT_LAYERS: layers.join(","),
+	});
+	const daemon = await startDaemon({ config, log: createLog("error") });
+	const request = async (method: string, path: string, body?: unknown): Promise<JsonAnswer> => {
+		const response = await fetch(daemon.url + path, {
+			method,
+			...(body !== undefined && {
+				headers: { "content-type": "application/json" },
+				body: JSON.stringify(body),
+			}),
+		});
+		const text = await response.text();
+		return {
+			status: response.status,
+			json: text === "" ? {} : (JSON.parse(text) as Record<string, unknown>),
+		};
+	};
+	const expect = async (status: number, answer: Promise<JsonAnswer>) => {
+		const { status: seen, json } = await answer;
+		if (seen !== status) throw new Error(`answered ${seen}: ${JSON.stringify(json)}`);
+		return json;
+	};
+	return {
+		url: daemon.url,
+		folder,
+		request,
+		create: async (body = {}) => String((await expect(201, request("POST", "/v1/sandboxes", body))).id),
+		exec: (id, argv, options = {}) =>
+			expect(200, request("POST", `/v1/sandboxes/${id}/exec`, { argv, ...options })),
+		async stop() {
+			await daemon.stop();
+			rmSync(folder, { recursive: true });
+		},
+	};
+}

@@ -1,0 +1,45 @@
+/** Runs the CLI from its sources, as users do: in a process of its own. */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { packageRoot } from "../../src/lib/package-root.ts";
+
+export const MAIN = join(packageRoot(), "src/main.ts");
+
+export interface ShaleRun {
+	readonly exitCode: number | null;
+	readonly signal: NodeJS.Signals | null;
+	readonly stdout: Buffer;
+	readonly stderr: string;
+}
+
+export interface ShaleOptions {
+	readonly url: string;
+	readonly env?: Readonly<Record<string, string>>;
+	readonly stdin?: string | Uint8Array;
+	/** Called with the process, and each time stderr or stdout has grown. */
+	readonly onOutput?: (child: ChildProcess, stdout: string) => void;
+}
+
+const DEADLINE_MS = 20_000;
+
+export async function shale(args: readonly string[], options: ShaleOptions): Promise<ShaleRun> {
+	const child = spawn(process.execPath, [MAIN, ...args], {
+		// A configuration of the machine that runs the tests is none of theirs.
+		env: { PATH: process.env.PATH, SHALE_CONFIG: "/nonexistent", SHALE_URL: options.url, ...options.env },
+		timeout: DEADLINE_MS,
+	});
+	const stdout: Buffer[] = [];
+	const stderr: Buffer[] = [];
+	child.stdout.on("data", (chunk: Buffer) => {
+		stdout.push(chunk);
+		options.onOutput?.(child, Buffer.concat(stdout).toString());
+	});
+	child.stderr.on("data", (chunk: Buffer) => stderr.push(chunk));
+	child.stdin.on("error", () => undefined);
+	child.stdin.end(options.stdin);
+	const [exitCode, signal]: [number | null, NodeJS.Signals | null] = await once(child, "close").then(
+		([code, name]) => [code, name],
+	);
+	return { exitCode, signal, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString() };
+}
