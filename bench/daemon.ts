@@ -1,0 +1,94 @@
+/** A daemon for the benchmark alone: own data and run folders, the ordinary layers linked in, any free port. */
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { packageRoot } from "../src/lib/package-root.ts";
+import { BENCH_TRUE } from "./subjects.ts";
+
+const LAYERS_HOST_PATH = "/var/lib/shale/layers";
+
+export interface BenchDaemon {
+	readonly port: number;
+	readonly pid: number;
+	stop(): Promise<void>;
+}
+
+/** @param layers names of layers of the ordinary store that the benchmark needs. */
+export async function startDaemon(layers: readonly string[]): Promise<BenchDaemon> {
+	const folder = mkdtempSync(join(tmpdir(), "shale-bench-"));
+	linkLayers(join(folder, "data", "layers"), layers);
+	const port = await freePort();
+	const child = spawn(join(packageRoot(), "bin", "shale"), ["serve"], {
+		stdio: ["ignore", "ignore", "inherit"],
+		env: {
+			...process.env,
+			// Node reads the certificates at each start when this is set.
+			NODE_EXTRA_CA_CERTS: "",
+			SHALE_LISTEN: `127.0.0.1:${port}`,
+			SHALE_DATA: join(folder, "data"),
+			SHALE_RUN: join(folder, "run"),
+			SHALE_LOG: "warn",
+		},
+	});
+	await waitHealthy(child, port);
+	await importBenchLayer(folder, port);
+	return {
+		port,
+		pid: child.pid ?? 0,
+		async stop() {
+			child.kill("SIGTERM");
+			await new Promise((resolve) => child.once("exit", resolve));
+			rmSync(folder, { recursive: true });
+		},
+	};
+}
+
+function linkLayers(hostPath: string, layers: readonly string[]): void {
+	mkdirSync(hostPath, { recursive: true });
+	for (const file of readdirSync(LAYERS_HOST_PATH)) {
+		if (!layers.some((name) => file.startsWith(`${name}.`))) continue;
+		try {
+			linkSync(join(LAYERS_HOST_PATH, file), join(hostPath, file));
+		} catch {
+			copyFileSync(join(LAYERS_HOST_PATH, file), join(hostPath, file));
+		}
+	}
+}
+
+function freePort(): Promise<number> {
+	return new Promise((resolve) => {
+		const server = createServer().listen(0, "127.0.0.1", () => {
+			const address = server.address();
+			server.close(() => resolve(typeof address === "object" && address ? address.port : 0));
+		});
+	});
+}
+
+async function waitHealthy(child: ChildProcess, port: number): Promise<void> {
+	for (const end = Date.now() + 15_000; Date.now() < end; ) {
+		if (child.exitCode !== null) throw new Error(`the daemon ended with ${child.exitCode}`);
+		const answer = await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined);
+		if (answer?.ok) return;
+		await new Promise((resolve) => setTimeout(resolve, 20));
+	}
+	child.kill("SIGKILL");
+	throw new Error("the daemon did not answer within 15 s");
+}
+
+/** A layer with one static program, so that an exec costs what Shale costs. */
+async function importBenchLayer(folder: string, port: number): Promise<void> {
+	const tree = join(folder, "tree");
+	const image = join(folder, "bench.squashfs");
+	mkdirSync(join(tree, "usr/local/bin"), { recursive: true });
+	copyFileSync(join(packageRoot(), "bench/results/true"), join(tree, BENCH_TRUE));
+	const made = spawnSync("mksquashfs", [tree, image, "-quiet", "-no-progress", "-all-root"], { encoding: "utf8" });
+	if (made.status !== 0) throw new Error(`mksquashfs: ${made.stderr}`);
+	const answer = await fetch(`http://127.0.0.1:${port}/v1/layers/890-bench`, {
+		method: "PUT",
+		headers: { "content-type": "application/octet-stream" },
+		body: readFileSync(image),
+	});
+	if (!answer.ok) throw new Error(`importing the layer: ${await answer.text()}`);
+}

@@ -1,0 +1,5 @@
+/* The smallest program: what remains of an exec is the exec. */
+int main(void)
+{
+	return 0;
+}
