@@ -83,7 +83,9 @@ async function importBenchLayer(folder: string, port: number): Promise<void> {
 	const image = join(folder, "bench.squashfs");
 	mkdirSync(join(tree, "usr/local/bin"), { recursive: true });
 	copyFileSync(join(packageRoot(), "bench/results/true"), join(tree, BENCH_TRUE));
-	const made = spawnSync("mksquashfs", [tree, image, "-quiet", "-no-progress", "-all-root"], { encoding: "utf8" });
+	const made = spawnSync("mksquashfs", [tree, image, "-quiet", "-no-progress", "-all-root"], {
+		encoding: "utf8",
+	});
 	if (made.status !== 0) throw new Error(`mksquashfs: ${made.stderr}`);
 	const answer = await fetch(`http://127.0.0.1:${port}/v1/layers/890-bench`, {
 		method: "PUT",

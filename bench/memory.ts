@@ -1,7 +1,7 @@
 /** What an idle sandbox and an idle daemon cost in memory. */
 import { globSync, readdirSync, readFileSync } from "node:fs";
-import { expect } from "./subjects.ts";
 import type { HttpConnection } from "./http-connection.ts";
+import { expect } from "./subjects.ts";
 
 const SANDBOXES = 50;
 
@@ -16,7 +16,8 @@ export async function idleMemory(
 	layers: readonly string[],
 ): Promise<{ agentPssBytes: number; cgroupKernelBytes: number }> {
 	const ids = Array.from({ length: SANDBOXES }, (_, n) => `idle-${process.pid}-${n}`);
-	for (const id of ids) await expect(http, 201, { method: "POST", path: "/v1/sandboxes", body: { id, layers } });
+	for (const id of ids)
+		await expect(http, 201, { method: "POST", path: "/v1/sandboxes", body: { id, layers } });
 	const pss = agentPids().map((pid) => readKib(`/proc/${pid}/smaps_rollup`, "Pss") * 1024);
 	const kernel = ids.map(kernelBytes);
 	for (const id of ids) await expect(http, 204, { method: "DELETE", path: `/v1/sandboxes/${id}` });

@@ -12,7 +12,15 @@ import { startDaemon } from "./daemon.ts";
 import { HttpConnection } from "./http-connection.ts";
 import { idleMemory, residentBytes } from "./memory.ts";
 import { type Summary, summarize } from "./statistics.ts";
-import { BENCH_TRUE, commandSubject, cycleSubject, execSubject, expect, runcSubject, type Subject } from "./subjects.ts";
+import {
+	BENCH_TRUE,
+	commandSubject,
+	cycleSubject,
+	execSubject,
+	expect,
+	runcSubject,
+	type Subject,
+} from "./subjects.ts";
 
 const RESULTS = join(packageRoot(), "bench/results");
 const LAYERS = ["000-base-debian", "890-bench"];
@@ -52,7 +60,15 @@ async function run(): Promise<void> {
 function buildPrograms(): void {
 	mkdirSync(RESULTS, { recursive: true });
 	for (const name of ["spawn", "true"]) {
-		const argv = ["-static", "-Os", "-Wall", "-Werror", "-o", join(RESULTS, name), join(packageRoot(), `bench/${name}.c`)];
+		const argv = [
+			"-static",
+			"-Os",
+			"-Wall",
+			"-Werror",
+			"-o",
+			join(RESULTS, name),
+			join(packageRoot(), `bench/${name}.c`),
+		];
 		const { status, stderr } = spawnSync("musl-gcc", argv, { encoding: "utf8" });
 		if (status !== 0) throw new Error(`musl-gcc: ${stderr}`);
 	}
@@ -67,8 +83,28 @@ function installedSubjects(http: HttpConnection): Subject[] {
 		if (!found) process.stderr.write(`bench: ${command} is not installed: left out\n`);
 		return found;
 	};
-	const bwrap = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "--proc", "/proc", "--dev", "/dev", trueHostPath];
-	const unshare = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork", "--net", trueHostPath];
+	const bwrap = [
+		"bwrap",
+		"--unshare-all",
+		"--ro-bind",
+		"/",
+		"/",
+		"--proc",
+		"/proc",
+		"--dev",
+		"/dev",
+		trueHostPath,
+	];
+	const unshare = [
+		"unshare",
+		"--user",
+		"--map-root-user",
+		"--mount",
+		"--pid",
+		"--fork",
+		"--net",
+		trueHostPath,
+	];
 	return [
 		commandSubject("fork + exec + wait", [trueHostPath], spawnHostPath),
 		execSubject(http, "bench"),
@@ -83,7 +119,8 @@ async function interleave(subjects: readonly Subject[]): Promise<Record<string, 
 	const samples = new Map(subjects.map(({ name }) => [name, [] as number[]]));
 	for (const subject of subjects) await subject.sample(SAMPLES_PER_ROUND);
 	for (let round = 0; round < rounds; round++) {
-		for (const subject of subjects) samples.get(subject.name)?.push(...(await subject.sample(SAMPLES_PER_ROUND)));
+		for (const subject of subjects)
+			samples.get(subject.name)?.push(...(await subject.sample(SAMPLES_PER_ROUND)));
 	}
 	return Object.fromEntries([...samples].map(([name, samplesMs]) => [name, summarize(samplesMs)]));
 }
@@ -118,12 +155,19 @@ function print({ subjects, execsPerSecond, idleSandbox, daemonIdleBytes }: Resul
 	const write = (line: string) => process.stdout.write(`${line}\n`);
 	write(`\n${"".padEnd(40)}${"p50 ms".padStart(10)}${"p99 ms".padStart(10)}${"samples".padStart(10)}`);
 	for (const [name, { p50Ms, p99Ms, count }] of Object.entries(subjects)) {
-		write(`${name.padEnd(40)}${p50Ms.toFixed(2).padStart(10)}${p99Ms.toFixed(2).padStart(10)}${`${count}`.padStart(10)}`);
+		write(
+			`${name.padEnd(40)}${p50Ms.toFixed(2).padStart(10)}${p99Ms.toFixed(2).padStart(10)}${`${count}`.padStart(10)}`,
+		);
 	}
 	const p50 = (name: string) => subjects[name]?.p50Ms ?? Number.NaN;
-	const row = (what: string, value: string, reach: string) => write(`${what.padEnd(44)}${value.padStart(16)}   ${reach}`);
+	const row = (what: string, value: string, reach: string) =>
+		write(`${what.padEnd(44)}${value.padStart(16)}   ${reach}`);
 	write("");
-	row("exec / bare fork+exec+wait", `${(p50("exec through HTTP") / p50("fork + exec + wait")).toFixed(2)} ×`, "reach ≤ 2.5 ×");
+	row(
+		"exec / bare fork+exec+wait",
+		`${(p50("exec through HTTP") / p50("fork + exec + wait")).toFixed(2)} ×`,
+		"reach ≤ 2.5 ×",
+	);
 	row(`execs per second, ${CLIENTS} clients`, execsPerSecond.toFixed(0), "reach ≥ 1000");
 	const cycle = p50("create + exec + destroy through HTTP") / p50("bwrap --unshare-all");
 	row("create+exec+destroy / bwrap --unshare-all", `${cycle.toFixed(2)} ×`, "reach ≤ 1.0 ×");

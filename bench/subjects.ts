@@ -19,9 +19,14 @@ export function commandSubject(name: string, argv: readonly string[], spawnHostP
 	return {
 		name,
 		sample(count) {
-			const { status, stdout, stderr } = spawnSync(spawnHostPath, [String(count), ...argv], { encoding: "utf8" });
+			const { status, stdout, stderr } = spawnSync(spawnHostPath, [String(count), ...argv], {
+				encoding: "utf8",
+			});
 			if (status !== 0) throw new Error(`${name}: ${stderr}`);
-			return stdout.trim().split("\n").map((line) => Number(line) / 1e6);
+			return stdout
+				.trim()
+				.split("\n")
+				.map((line) => Number(line) / 1e6);
 		},
 	};
 }
@@ -41,8 +46,19 @@ export function runcSubject(trueHostPath: string, spawnHostPath: string): Subjec
 		linux: { namespaces },
 	};
 	writeFileSync(join(bundle, "config.json"), JSON.stringify(config));
-	const argv = ["runc", "--root", join(bundle, "state"), "run", "--bundle", bundle, `shale-bench-${process.pid}`];
-	return { ...commandSubject("runc run", argv, spawnHostPath), close: () => rmSync(bundle, { recursive: true }) };
+	const argv = [
+		"runc",
+		"--root",
+		join(bundle, "state"),
+		"run",
+		"--bundle",
+		bundle,
+		`shale-bench-${process.pid}`,
+	];
+	return {
+		...commandSubject("runc run", argv, spawnHostPath),
+		close: () => rmSync(bundle, { recursive: true }),
+	};
 }
 
 /** exec of a static program in a running sandbox, one request each. */
@@ -51,7 +67,11 @@ export function execSubject(http: HttpConnection, sandboxId: string): Subject {
 		name: "exec through HTTP",
 		sample: (count) =>
 			timed(count, async () => {
-				await expect(http, 200, { method: "POST", path: `/v1/sandboxes/${sandboxId}/exec`, body: { argv: [BENCH_TRUE] } });
+				await expect(http, 200, {
+					method: "POST",
+					path: `/v1/sandboxes/${sandboxId}/exec`,
+					body: { argv: [BENCH_TRUE] },
+				});
 			}),
 	};
 }

@@ -195,13 +195,13 @@ static bool handle_credit(uint32_t channel, struct wire_reader *payload)
 	return wire_is_complete(payload);
 }
 
+// Always answered, so that the client knows when nothing more comes on the channel.
 static bool handle_detach(uint32_t channel, struct wire_reader *payload)
 {
 	struct process *process = process_find_reader(channel);
-	if (process) {
+	if (process)
 		process_detach(process);
-		connection_put_empty(FRAME_OK, channel);
-	}
+	connection_put_empty(FRAME_OK, channel);
 	return wire_is_complete(payload);
 }
 

@@ -100,7 +100,8 @@ export class CommandSession {
 
 	/** Kills the program when it still runs. May be called again. */
 	close(): void {
-		this.#socket.close(1000);
+		this.#queue.discard();
+		closeSocket(this.#socket, 1000);
 	}
 
 	async [Symbol.asyncDispose](): Promise<void> {
@@ -130,7 +131,8 @@ function receive(socket: WebSocketLike, signal: AbortSignal | undefined): Receiv
 	let opened = false;
 	const onAbort = (): void => {
 		fail(signal?.reason);
-		socket.close(1000);
+		queue.discard();
+		closeSocket(socket, 1000);
 	};
 	const fail = (error: unknown): void => {
 		signal?.removeEventListener("abort", onAbort);
@@ -145,7 +147,7 @@ function receive(socket: WebSocketLike, signal: AbortSignal | undefined): Receiv
 			signal?.removeEventListener("abort", onAbort);
 			exited.resolve(toProcessExit(event));
 			queue.end();
-			socket.close(1000);
+			closeSocket(socket, 1000);
 		}
 	};
 	signal?.addEventListener("abort", onAbort, { once: true });
@@ -162,7 +164,8 @@ function receive(socket: WebSocketLike, signal: AbortSignal | undefined): Receiv
 					? error
 					: new ShaleConnectionError("the daemon sent what is not an event", { cause: error }),
 			);
-			socket.close(1002);
+			queue.discard();
+			closeSocket(socket, 1002);
 		}
 	});
 	// Node's own WebSocket reports a failure by "error" alone when the handshake was refused.
@@ -173,6 +176,12 @@ function receive(socket: WebSocketLike, signal: AbortSignal | undefined): Receiv
 		fail(new ShaleConnectionError("the connection to the daemon was lost")),
 	);
 	return { queue, started: started.promise, exited: exited.promise, wasOpened: () => opened };
+}
+
+/** A paused socket would never see the other side's half of the closing. */
+function closeSocket(socket: WebSocketLike, code: number): void {
+	socket.close(code);
+	socket.resume?.();
 }
 
 function toOutputChunk(data: unknown): OutputChunk {
@@ -197,6 +206,7 @@ class OutputQueue {
 	#chunks: OutputChunk[] = [];
 	#queuedBytes = 0;
 	#ended = false;
+	#isDiscarding = false;
 	#failure: { readonly error: unknown } | undefined;
 	#wake: () => void = () => undefined;
 
@@ -205,6 +215,7 @@ class OutputQueue {
 	}
 
 	push(chunk: OutputChunk): void {
+		if (this.#isDiscarding) return;
 		this.#chunks.push(chunk);
 		this.#queuedBytes += chunk.data.byteLength;
 		if (this.#queuedBytes > MAX_QUEUED_BYTES) this.#socket.pause?.();
@@ -214,6 +225,11 @@ class OutputQueue {
 	end(): void {
 		this.#ended = true;
 		this.#wake();
+	}
+
+	/** Nobody will read what comes from now on. */
+	discard(): void {
+		this.#isDiscarding = true;
 	}
 
 	/** What is queued is still read; the error comes after it. The first call counts, and none after the end. */

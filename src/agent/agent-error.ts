@@ -1,6 +1,6 @@
 /** The failures of talking to an agent: it refused, it broke the protocol, or the connection is gone. */
 
-import { getSystemErrorName } from "node:util";
+import { constants } from "node:os";
 
 export interface AgentErrorOptions {
 	/** For example "ENOENT": the agent's reason, in errno(3)'s names. */
@@ -19,13 +19,15 @@ export class AgentError extends Error {
 	}
 }
 
+const errnoNames = new Map<number, string>();
+for (const [name, number] of Object.entries(constants.errno)) {
+	// EAGAIN and EWOULDBLOCK share a number; the first is the usual name.
+	if (!errnoNames.has(number)) errnoNames.set(number, name);
+}
+
 /** "ENOENT" for 2; "errno 4000" for what this host does not know. */
 export function toErrnoName(errno: number): string {
-	try {
-		return getSystemErrorName(-errno);
-	} catch {
-		return `errno ${errno}`;
-	}
+	return errnoNames.get(errno) ?? `errno ${errno}`;
 }
 
 /** What the agent sent is against the protocol. The connection is closed: nothing after it can be trusted. */

@@ -287,13 +287,11 @@ export class AgentConnection {
 		};
 	}
 
-	/** Until the agent has confirmed, or says the channel's last word anyway, frames that were under way may come. */
+	/** Frames that were under way may still come; the agent's OK is the last. */
 	#abandon(channel: number): void {
 		this.#channels.set(channel, {
 			receive: (type) => {
-				// The start was given up before its answer came.
-				if (type === REPLY.started) this.#send(new FrameWriter(REQUEST.detach, channel).finish());
-				if (type === REPLY.ok || type === REPLY.exit || type === REPLY.error) this.#channels.delete(channel);
+				if (type === REPLY.ok) this.#channels.delete(channel);
 			},
 			fail: () => {},
 		});

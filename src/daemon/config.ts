@@ -24,7 +24,10 @@ export const SETTINGS = {
 	defaultLayers: {
 		env: "SHALE_DEFAULT_LAYERS",
 		schema: z
-			.union([z.array(z.string()), z.string().transform((list) => list.split(",").map((name) => name.trim()))])
+			.union([
+				z.array(z.string()),
+				z.string().transform((list) => list.split(",").map((name) => name.trim())),
+			])
 			.default(["000-base-debian", "100-nodejs24", "100-python3"]),
 	},
 } as const;
@@ -39,7 +42,10 @@ const configSchema = z.strictObject({
 	defaultLayers: SETTINGS.defaultLayers.schema,
 });
 
-export type Config = z.infer<typeof configSchema> & { readonly listenHost: string; readonly listenPort: number };
+export type Config = z.infer<typeof configSchema> & {
+	readonly listenHost: string;
+	readonly listenPort: number;
+};
 
 const DEFAULT_FILE = "/etc/shale/config.toml";
 
@@ -59,9 +65,13 @@ export async function readConfig(env: NodeJS.ProcessEnv = process.env): Promise<
 	const config = result.data;
 	const address = parseListen(config.listen);
 	if (config.token === undefined && !isLoopback(address.listenHost)) {
-		throw new ShaleError("invalid_argument", `listen ${config.listen}: without a token only loopback is allowed`, {
-			hint: "Set SHALE_TOKEN to a secret of at least 16 characters, or listen on 127.0.0.1.",
-		});
+		throw new ShaleError(
+			"invalid_argument",
+			`listen ${config.listen}: without a token only loopback is allowed`,
+			{
+				hint: "Set SHALE_TOKEN to a secret of at least 16 characters, or listen on 127.0.0.1.",
+			},
+		);
 	}
 	return { ...config, ...address };
 }

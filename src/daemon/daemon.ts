@@ -2,6 +2,7 @@
 import { createHash } from "node:crypto";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { ID_RANGE_SIZE } from "../backends/namespace/launch-plan.ts";
 import { NamespaceBackend } from "../backends/namespace/namespace-backend.ts";
 import { probeIdMapping } from "../backends/namespace/probe.ts";
 import { BackendRegistry } from "../backends/registry.ts";
@@ -12,15 +13,14 @@ import type { Log } from "../lib/log.ts";
 import { packageRoot } from "../lib/package-root.ts";
 import { detectCgroups, prepareCgroups } from "../linux/cgroups.ts";
 import { Jailer } from "../linux/jailer.ts";
-import { ID_RANGE_SIZE } from "../backends/namespace/launch-plan.ts";
 import { readMachine } from "../sandbox/machine.ts";
 import { openSandboxes } from "../sandbox/sandboxes.ts";
 import { SandboxStore } from "../sandbox/store.ts";
 import { type Config, daemonPaths } from "./config.ts";
 import { LayerCatalogue } from "./layer-catalogue.ts";
+import { listen } from "./listen.ts";
 import { findNativePrograms } from "./native-programs.ts";
 import { createOperations } from "./operations.ts";
-import { listen } from "./listen.ts";
 
 export interface RunningDaemon {
 	readonly url: string;
@@ -49,13 +49,19 @@ export function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
 
 async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupStack): Promise<RunningDaemon> {
 	const paths = daemonPaths(config);
-	for (const folder of [paths.uppers, paths.jailer, paths.sockets]) await mkdir(folder, { recursive: true, mode: 0o700 });
+	for (const folder of [paths.uppers, paths.jailer, paths.sockets])
+		await mkdir(folder, { recursive: true, mode: 0o700 });
 	// The database first: its lock keeps a second daemon from touching anything.
 	const store = new SandboxStore(paths.database);
 	cleanup.add(() => store.close());
 	const layerStore = await openLayerStore(paths.layers);
 	const { jailer: jailerPath, agent: agentPath, emptyImage } = findNativePrograms();
-	const jailer = await Jailer.start({ jailerPath, agentPath, runDir: paths.jailer, allow: [config.run, paths.uppers] });
+	const jailer = await Jailer.start({
+		jailerPath,
+		agentPath,
+		runDir: paths.jailer,
+		allow: [config.run, paths.uppers],
+	});
 	cleanup.add(() => jailer.close());
 	const mounts = new LayerMounts((ops) => jailer.run(ops), { store: layerStore });
 	const backend = new NamespaceBackend({
@@ -80,14 +86,24 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 		layers,
 		backends: new BackendRegistry(backend),
 		slots: Math.floor((LAST_ID - config.idsStart) / ID_RANGE_SIZE),
-		readMachine: () => readMachine(config.data),
+		machine: readMachine(config.data),
 		log,
 	});
 	cleanup.add(() => sandboxes.close());
 	const operations = createOperations({ sandboxes, layers, backends: [backend] });
-	const server = await listen({ config, operations, log, idleExit, isBusy: () => sandboxes.count > 0 || layers.isBuilding });
+	const server = await listen({
+		config,
+		operations,
+		log,
+		idleExit,
+		isBusy: () => sandboxes.count > 0 || layers.isBuilding,
+	});
 	cleanup.add(() => server.close());
-	return { url: server.url, failed: jailer.closed.then(() => new Error("the jailer died")), stop: () => close(cleanup, log) };
+	return {
+		url: server.url,
+		failed: jailer.closed.then(() => new Error("the jailer died")),
+		stop: () => close(cleanup, log),
+	};
 }
 
 /** Two daemons on one host never touch each other's cgroups: each has a parent named after its data folder. */

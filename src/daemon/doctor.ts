@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DoctorCheck, DoctorReport } from "../api/daemon-operations.ts";
 import type { Backend, Check } from "../backends/backend.ts";
-import { probeChecks, probeIdMapping } from "../backends/namespace/probe.ts";
 import { toLaunchError } from "../backends/namespace/plan-failure.ts";
+import { probeChecks, probeIdMapping } from "../backends/namespace/probe.ts";
 import { toShaleError } from "../lib/errors.ts";
 import { detectKernelFeatures } from "../linux/features.ts";
 import { Jailer } from "../linux/jailer.ts";
@@ -22,7 +22,10 @@ export async function checkHost(backends: readonly Backend[]): Promise<DoctorRep
 export async function doctor(config: Pick<Config, "idsStart">): Promise<DoctorReport> {
 	const runDir = await mkdtemp(join(tmpdir(), "shale-doctor-"));
 	try {
-		return toReport([...(await detectKernelFeatures()), ...(await tryNamespaceBackend(runDir, config.idsStart))]);
+		return toReport([
+			...(await detectKernelFeatures()),
+			...(await tryNamespaceBackend(runDir, config.idsStart)),
+		]);
 	} finally {
 		await rm(runDir, { recursive: true, force: true });
 	}

@@ -55,7 +55,11 @@ export class LayerCatalogue implements LayerOperations, CoreLayers {
 		return this.#parts.store.get(name);
 	}
 
-	import(name: string, image: Readable, { signal }: { readonly signal: AbortSignal }): Promise<LayerManifest> {
+	import(
+		name: string,
+		image: Readable,
+		{ signal }: { readonly signal: AbortSignal },
+	): Promise<LayerManifest> {
 		return this.#parts.store.import(image, { name, signal });
 	}
 

@@ -1,7 +1,7 @@
 /** Puts the API on its address, and notes every request for the idle exit. */
 import { once } from "node:events";
-import type { Daemon } from "../api/daemon-operations.ts";
 import { createApi, createApiServer } from "../api/create-api.ts";
+import type { Daemon } from "../api/daemon-operations.ts";
 import { errnoCode, ShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { Config } from "./config.ts";
@@ -21,7 +21,13 @@ export interface Listening {
 	close(): Promise<void>;
 }
 
-export async function listen({ config, operations, log, idleExit, isBusy }: ListenOptions): Promise<Listening> {
+export async function listen({
+	config,
+	operations,
+	log,
+	idleExit,
+	isBusy,
+}: ListenOptions): Promise<Listening> {
 	const api = createApi({ operations, token: config.token, log });
 	const server = createApiServer(api, log);
 	const idle = idleExit && startIdleExit({ afterMs: idleExit.afterMs, isBusy, stop: idleExit.onIdle });
@@ -49,10 +55,14 @@ export async function listen({ config, operations, log, idleExit, isBusy }: List
 
 function toListenError(error: unknown, listenAddress: string): ShaleError {
 	const isTaken = errnoCode(error) === "EADDRINUSE";
-	return new ShaleError(isTaken ? "conflict" : "invalid_argument", `listening on ${listenAddress}: ${String(error)}`, {
-		hint: isTaken
-			? "Another program listens there: stop it, or set SHALE_LISTEN to another port."
-			: "Set SHALE_LISTEN to an address of this machine.",
-		cause: error,
-	});
+	return new ShaleError(
+		isTaken ? "conflict" : "invalid_argument",
+		`listening on ${listenAddress}: ${String(error)}`,
+		{
+			hint: isTaken
+				? "Another program listens there: stop it, or set SHALE_LISTEN to another port."
+				: "Set SHALE_LISTEN to an address of this machine.",
+			cause: error,
+		},
+	);
 }

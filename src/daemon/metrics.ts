@@ -9,6 +9,8 @@ export interface Figure {
 
 export function formatMetrics(figures: readonly Figure[]): string {
 	return figures
-		.map(({ name, help, type, value }) => `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${name} ${value}\n`)
+		.map(
+			({ name, help, type, value }) => `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n${name} ${value}\n`,
+		)
 		.join("");
 }

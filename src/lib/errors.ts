@@ -14,13 +14,33 @@ interface ErrorKind {
 }
 
 export const ERRORS = {
-	invalid_argument: { status: 400, exitCode: 2, retryable: false, meaning: "a field is wrong; the message names it" },
+	invalid_argument: {
+		status: 400,
+		exitCode: 2,
+		retryable: false,
+		meaning: "a field is wrong; the message names it",
+	},
 	unauthenticated: { status: 401, exitCode: 3, retryable: false, meaning: "no token, or a wrong one" },
 	forbidden: { status: 403, exitCode: 3, retryable: false, meaning: "the request may not be made this way" },
 	not_found: { status: 404, exitCode: 4, retryable: false, meaning: "what the request names does not exist" },
-	conflict: { status: 409, exitCode: 5, retryable: false, meaning: "the state or an existing name forbids it" },
-	gone: { status: 410, exitCode: 5, retryable: false, meaning: "it existed, and its history is no longer kept" },
-	too_large: { status: 413, exitCode: 6, retryable: false, meaning: "the request or a part of it is over its limit" },
+	conflict: {
+		status: 409,
+		exitCode: 5,
+		retryable: false,
+		meaning: "the state or an existing name forbids it",
+	},
+	gone: {
+		status: 410,
+		exitCode: 5,
+		retryable: false,
+		meaning: "it existed, and its history is no longer kept",
+	},
+	too_large: {
+		status: 413,
+		exitCode: 6,
+		retryable: false,
+		meaning: "the request or a part of it is over its limit",
+	},
 	unsupported: {
 		status: 422,
 		exitCode: 6,

@@ -25,7 +25,13 @@ export function parseBytes(text: string): number | undefined {
 	return Math.round(Number(match[1]) * (SIZE_UNITS[match[2]?.toLowerCase() ?? ""] ?? 1));
 }
 
-const TIME_UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const TIME_UNITS: Readonly<Record<string, number>> = {
+	ms: 1,
+	s: 1000,
+	m: 60_000,
+	h: 3_600_000,
+	d: 86_400_000,
+};
 
 /** Parses `500ms`, `30s`, `5m`, `2h`, `1d`; a bare number is seconds. In ms; undefined when it is not a time. */
 export function parseDurationMs(text: string): number | undefined {

@@ -9,7 +9,7 @@ import type { Log } from "../lib/log.ts";
 import { MIB } from "../lib/units.ts";
 import type { Machine } from "./resolve.ts";
 import type { SandboxStore } from "./store.ts";
-import type { Sandbox } from "./types.ts";
+import type { Sandbox, SandboxState } from "./types.ts";
 
 export interface CoreLayers {
 	/** Puts names in order, checks that each layer exists; throws `invalid_argument` or `not_found`. */
@@ -27,31 +27,43 @@ export interface Core {
 	/** Throws `invalid_argument` for a name that is no backend. */
 	getBackend(name: string): Backend;
 	readonly defaultBackend: string;
-	readMachine(): Promise<Machine>;
+	readonly machine: Machine;
 }
 
 /** A sandbox between the start of its creation and the end of its destruction. */
 export interface Living {
-	readonly id: string;
+	/** As the store has it; changed by {@link setState} alone. */
+	sandbox: Sandbox;
 	readonly slot: number;
 	/** Settles when the creation has ended, either way. Never rejects. */
 	created: Promise<void>;
 	launched: LaunchedSandbox | undefined;
 	agent: Promise<AgentConnection> | undefined;
 	destroying: Promise<void> | undefined;
-	/** True once it has died by itself; its record has the reason. */
-	failed: boolean;
+}
+
+/** Notes a step of a sandbox's life, here and in the store. */
+export function setState(
+	core: Core,
+	living: Living,
+	state: SandboxState,
+	reason: string | null = null,
+): void {
+	core.store.setState(living.sandbox.id, state, reason);
+	living.sandbox = { ...living.sandbox, state, reason };
 }
 
 /** The sandbox's record; throws `not_found` also for one that is destroyed. */
 export function getRecord(core: Core, id: string): Sandbox {
-	const sandbox = core.store.find(id)?.sandbox;
+	const sandbox = core.living.get(id)?.sandbox ?? core.store.find(id)?.sandbox;
 	if (!sandbox || sandbox.state === "destroyed") throw unknownSandbox(id);
 	return sandbox;
 }
 
 export function unknownSandbox(id: string): ShaleError {
-	return new ShaleError("not_found", `there is no sandbox ${id}`, { hint: "`shale ls` lists the sandboxes." });
+	return new ShaleError("not_found", `there is no sandbox ${id}`, {
+		hint: "`shale ls` lists the sandboxes.",
+	});
 }
 
 /** Runs `call` with the running sandbox's agent, connecting again when the last connection was lost. */
@@ -72,7 +84,8 @@ export async function withAgent<T>(
 /** The sandbox if processes can run in it; throws `not_found`, or `conflict` with its state. */
 export function getRunning(core: Core, id: string): Living & { readonly launched: LaunchedSandbox } {
 	const living = core.living.get(id);
-	if (!living || !isLaunched(living) || living.destroying || living.failed) throw notRunning(core, id);
+	if (!living || !isLaunched(living) || living.destroying || living.sandbox.state === "failed")
+		throw notRunning(core, id);
 	return living;
 }
 
@@ -115,9 +128,13 @@ async function connectAgent(living: Living, launched: LaunchedSandbox): Promise<
 		return connection;
 	} catch (error) {
 		living.agent = undefined;
-		throw new ShaleError("unavailable", `connecting to the agent of sandbox ${living.id}: ${String(error)}`, {
-			cause: error,
-		});
+		throw new ShaleError(
+			"unavailable",
+			`connecting to the agent of sandbox ${living.sandbox.id}: ${String(error)}`,
+			{
+				cause: error,
+			},
+		);
 	}
 }
 

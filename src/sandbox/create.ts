@@ -2,12 +2,12 @@
 import type { Backend } from "../backends/backend.ts";
 import { withCleanup } from "../lib/cleanup.ts";
 import { ShaleError } from "../lib/errors.ts";
-import { type Core, type Living, toLaunchSpec, withAgent } from "./core.ts";
+import { type Core, type Living, setState, toLaunchSpec, withAgent } from "./core.ts";
 import { resolveSandbox } from "./resolve.ts";
 import type { CreateSandbox, Sandbox } from "./types.ts";
 
 export async function createSandbox(core: Core, request: CreateSandbox): Promise<Sandbox> {
-	const sandbox = await resolve(core, request);
+	const sandbox = resolve(core, request);
 	const backend = core.getBackend(sandbox.backend);
 	const living = reserve(core, sandbox);
 	const creation = launch(core, { sandbox, backend, living });
@@ -17,13 +17,13 @@ export async function createSandbox(core: Core, request: CreateSandbox): Promise
 	);
 	await creation;
 	watch(core, living);
-	return { ...sandbox, state: "running" };
+	return living.sandbox;
 }
 
 /** The whole sandbox that a request stands for; nothing is made. */
-export async function resolve(core: Core, request: CreateSandbox): Promise<Sandbox> {
+export function resolve(core: Core, request: CreateSandbox): Sandbox {
 	return resolveSandbox(request, {
-		machine: await core.readMachine(),
+		machine: core.machine,
 		defaultBackend: core.defaultBackend,
 		defaultLayers: request.layers ? [] : core.layers.defaultStack(),
 		toStack: (names) => core.layers.toStack(names),
@@ -41,13 +41,12 @@ function reserve(core: Core, sandbox: Sandbox): Living {
 		throw error;
 	}
 	const living: Living = {
-		id: sandbox.id,
+		sandbox,
 		slot,
 		created: Promise.resolve(),
 		launched: undefined,
 		agent: undefined,
 		destroying: undefined,
-		failed: false,
 	};
 	core.living.set(sandbox.id, living);
 	return living;
@@ -71,7 +70,7 @@ function launch(core: Core, { sandbox, backend, living }: Launch): Promise<void>
 			cleanup.add(() => launched.destroy());
 			living.launched = launched;
 			await withAgent(core, sandbox.id, () => undefined);
-			core.store.setState(sandbox.id, "running");
+			setState(core, living, "running");
 		},
 		(error) => core.log.error({ err: error, sandbox: sandbox.id }, "undoing a create failed"),
 	);
@@ -83,13 +82,13 @@ function launch(core: Core, { sandbox, backend, living }: Launch): Promise<void>
 
 /** A sandbox that dies by itself keeps its record, with the reason; what it had on the host is given back. */
 function watch(core: Core, living: Living): void {
+	const { id } = living.sandbox;
 	void living.launched?.exited.then(async ({ reason }) => {
 		if (living.destroying) return;
-		living.failed = true;
-		core.log.warn({ sandbox: living.id, reason }, "sandbox ended");
-		core.store.setState(living.id, "failed", reason);
+		core.log.warn({ sandbox: id, reason }, "sandbox ended");
+		setState(core, living, "failed", reason);
 		await living.launched?.destroy().catch((error: unknown) => {
-			core.log.error({ err: error, sandbox: living.id }, "cleaning up after a sandbox failed");
+			core.log.error({ err: error, sandbox: id }, "cleaning up after a sandbox failed");
 		});
 	});
 }

@@ -1,5 +1,5 @@
 /** Destroy: from every state, repeatable, and over only when nothing of the sandbox is left on the host. */
-import { type Core, type Living, unknownSandbox } from "./core.ts";
+import { type Core, type Living, setState, unknownSandbox } from "./core.ts";
 
 export async function destroySandbox(core: Core, id: string): Promise<void> {
 	const living = core.living.get(id);
@@ -16,12 +16,13 @@ export async function destroySandbox(core: Core, id: string): Promise<void> {
 }
 
 async function destroyLiving(core: Core, living: Living): Promise<void> {
+	const { id } = living.sandbox;
 	await living.created;
 	// The creation failed and has undone itself.
-	if (core.living.get(living.id) !== living) return;
-	core.store.setState(living.id, "destroying");
+	if (core.living.get(id) !== living) return;
+	setState(core, living, "destroying");
 	await living.launched?.destroy();
-	core.store.setState(living.id, "destroyed");
-	core.living.delete(living.id);
+	setState(core, living, "destroyed");
+	core.living.delete(id);
 	core.slots.giveBack(living.slot);
 }

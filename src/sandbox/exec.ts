@@ -19,7 +19,11 @@ export function execInSandbox(core: Core, id: string, request: ExecRequest): Pro
 	return withAgent(core, id, (agent) => run(agent, sandbox, request));
 }
 
-async function run(agent: AgentConnection, sandbox: Sandbox, { signal, ...request }: ExecRequest): Promise<ExecResult> {
+async function run(
+	agent: AgentConnection,
+	sandbox: Sandbox,
+	{ signal, ...request }: ExecRequest,
+): Promise<ExecResult> {
 	const startedAt = performance.now();
 	const process = await startOn(
 		agent,
@@ -33,7 +37,8 @@ async function run(agent: AgentConnection, sandbox: Sandbox, { signal, ...reques
 		const output = await capture(process, request.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES);
 		const exit = toExit(await process.exited);
 		await feeding;
-		if (signal?.aborted) throw new ShaleError("cancelled", `exec in sandbox ${sandbox.id}: the caller gave up`);
+		if (signal?.aborted)
+			throw new ShaleError("cancelled", `exec in sandbox ${sandbox.id}: the caller gave up`);
 		return { processId: process.id, ...exit, ...output, durationMs: performance.now() - startedAt };
 	} finally {
 		signal?.removeEventListener("abort", kill);

@@ -1,14 +1,18 @@
 /** Reads what the host has, for the bounds of limits. */
-import { readFileSync } from "node:fs";
-import { statfs } from "node:fs/promises";
+import { readFileSync, statfsSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { MIB } from "../lib/units.ts";
 import type { Machine } from "./resolve.ts";
 
 /** @param dataHostPath the folder in which disk uppers are made. */
-export async function readMachine(dataHostPath: string): Promise<Machine> {
-	const { bavail, bsize } = await statfs(dataHostPath);
-	return { ...HOST_FACTS, freeDiskMiB: Math.floor((bavail * bsize) / MIB) };
+export function readMachine(dataHostPath: string): Machine {
+	return {
+		...HOST_FACTS,
+		freeDiskMiB() {
+			const { bavail, bsize } = statfsSync(dataHostPath);
+			return Math.floor((bavail * bsize) / MIB);
+		},
+	};
 }
 
 const HOST_FACTS = {

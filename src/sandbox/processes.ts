@@ -7,7 +7,14 @@ import { ShaleError } from "../lib/errors.ts";
 import { newId } from "../lib/ids.ts";
 import { parseSignal } from "../linux/signals.ts";
 import { type Core, getRecord, withAgent } from "./core.ts";
-import type { ProcessExit, ProcessInfo, RunningProcess, Sandbox, StartProcess, TerminalSize } from "./types.ts";
+import type {
+	ProcessExit,
+	ProcessInfo,
+	RunningProcess,
+	Sandbox,
+	StartProcess,
+	TerminalSize,
+} from "./types.ts";
 
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -30,7 +37,10 @@ export function startDetached(core: Core, id: string, request: StartProcess): Pr
 export function attachProcess(
 	core: Core,
 	id: string,
-	{ processId, ...from }: { readonly processId: string; readonly stdoutOffset: number; readonly stderrOffset: number },
+	{
+		processId,
+		...from
+	}: { readonly processId: string; readonly stdoutOffset: number; readonly stderrOffset: number },
 ): Promise<RunningProcess> {
 	return withAgent(core, id, async (agent) => {
 		await findProcess(agent, { id, processId });

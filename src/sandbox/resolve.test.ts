@@ -8,7 +8,7 @@ const machine: Machine = {
 	swapMiB: 0,
 	openFiles: 20_000,
 	processes: 32_768,
-	freeDiskMiB: 10_000,
+	freeDiskMiB: () => 10_000,
 };
 
 const context: ResolveContext = {

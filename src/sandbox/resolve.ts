@@ -12,7 +12,8 @@ export interface Machine {
 	readonly openFiles: number;
 	/** kernel.pid_max. */
 	readonly processes: number;
-	readonly freeDiskMiB: number;
+	/** Asked for only when a disk upper is wanted. */
+	freeDiskMiB(): number;
 }
 
 export interface ResolveContext {
@@ -25,7 +26,7 @@ export interface ResolveContext {
 	readonly now: Date;
 }
 
-const SMALLEST: Limits = {
+export const SMALLEST_LIMITS: Limits = {
 	cpuMillis: 10,
 	memoryMiB: 16,
 	swapMiB: 0,
@@ -77,15 +78,15 @@ function resolveLimits(
 		swapMiB: machine.swapMiB,
 		processes: machine.processes,
 		openFiles: machine.openFiles,
-		diskMiB: upper === "tmpfs" ? machine.memoryMiB : machine.freeDiskMiB,
+		diskMiB: upper === "tmpfs" ? machine.memoryMiB : machine.freeDiskMiB(),
 	};
 	const limits: Limits = { ...defaultLimits(machine), ...withoutUndefined(asked) };
-	for (const name of Object.keys(SMALLEST) as (keyof Limits)[]) {
+	for (const name of Object.keys(SMALLEST_LIMITS) as (keyof Limits)[]) {
 		const value = limits[name];
-		if (value < SMALLEST[name] || value > largest[name]) {
+		if (value < SMALLEST_LIMITS[name] || value > largest[name]) {
 			throw new ShaleError(
 				"invalid_argument",
-				`limits.${name}: ${value} is outside ${SMALLEST[name]} to ${largest[name]}`,
+				`limits.${name}: ${value} is outside ${SMALLEST_LIMITS[name]} to ${largest[name]}`,
 				{ hint: "The upper bound is what this machine has.", details: { field: `limits.${name}` } },
 			);
 		}

@@ -29,7 +29,7 @@ export interface SandboxesOptions {
 	};
 	/** How many sandboxes can live at once: one range of user ids each. */
 	readonly slots: number;
-	readonly readMachine: () => Promise<Machine>;
+	readonly machine: Machine;
 	readonly log: Log;
 }
 
@@ -50,7 +50,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
 		slots: new Slots(options.slots, []),
 		getBackend: (name) => options.backends.get(name),
 		defaultBackend: options.backends.default,
-		readMachine: options.readMachine,
+		machine: options.machine,
 	};
 	await removeRemains(core, options.backends.list());
 	return bind(core);
@@ -85,7 +85,7 @@ function bind(core: Core): OpenSandboxes {
 		removeProcess: (id, processId) => removeProcess(core, id, processId),
 		stats: async (id) => getRunning(core, id).launched.stats(),
 		explain: async (request) => {
-			const sandbox = await resolve(core, request);
+			const sandbox = resolve(core, request);
 			return core.getBackend(sandbox.backend).explain(toLaunchSpec(sandbox, 0));
 		},
 		explainExisting: (id) => explainExisting(core, id),

@@ -71,7 +71,8 @@ describe("SandboxStore", () => {
 		store.insert(sandbox("b", { labels: { team: "x" } }), 1);
 		store.insert(sandbox("c"), 2);
 		store.setState("c", "destroyed");
-		const ids = (query: Parameters<SandboxStore["list"]>[0]) => store.list(query).sandboxes.map(({ id }) => id);
+		const ids = (query: Parameters<SandboxStore["list"]>[0]) =>
+			store.list(query).sandboxes.map(({ id }) => id);
 		assert.deepEqual(ids({ labels: { team: "x" } }), ["a", "b"]);
 		assert.deepEqual(ids({ labels: { team: "x", tier: "1" } }), ["a"]);
 		assert.deepEqual(ids({ name: "one" }), ["a"]);

@@ -91,9 +91,13 @@ export class SandboxStore {
 		if (version === 0) {
 			this.#db.exec(`BEGIN; ${SCHEMA} PRAGMA user_version = ${SCHEMA_VERSION}; COMMIT`);
 		} else if (version !== SCHEMA_VERSION) {
-			throw new ShaleError("conflict", `${hostPath} has schema ${version}, this Shale knows ${SCHEMA_VERSION}`, {
-				hint: "Start the version of Shale that made it, or give another data folder.",
-			});
+			throw new ShaleError(
+				"conflict",
+				`${hostPath} has schema ${version}, this Shale knows ${SCHEMA_VERSION}`,
+				{
+					hint: "Start the version of Shale that made it, or give another data folder.",
+				},
+			);
 		}
 	}
 

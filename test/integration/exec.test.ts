@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { startTestDaemon, type TestDaemon, TEST_LAYERS } from "../support/daemon.ts";
+import { startTestDaemon, TEST_LAYERS, type TestDaemon } from "../support/daemon.ts";
 import { missingLayers } from "../support/layers.ts";
 import { missingRoot } from "../support/requirements.ts";
 
@@ -15,7 +15,8 @@ describe("exec", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, () =>
 	});
 	after(() => daemon?.stop());
 
-	const sh = (script: string, options: Record<string, unknown> = {}) => daemon.exec(id, ["sh", "-c", script], options);
+	const sh = (script: string, options: Record<string, unknown> = {}) =>
+		daemon.exec(id, ["sh", "-c", script], options);
 
 	it("gives stdout, stderr and the exit code", async () => {
 		const result = await sh("echo out; echo err >&2; exit 7");
@@ -98,7 +99,9 @@ describe("exec", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, () =>
 	it("carries binary output exactly, and invalid UTF-8 as U+FFFD in text", async () => {
 		const argv = ["python3", "-c", "import sys; sys.stdout.buffer.write(bytes(range(256)) * 1000)"];
 		const exact = await daemon.exec(id, argv, { encoding: "base64" });
-		const expected = Buffer.concat(Array.from({ length: 1000 }, () => Buffer.from(Array.from({ length: 256 }, (_, n) => n))));
+		const expected = Buffer.concat(
+			Array.from({ length: 1000 }, () => Buffer.from(Array.from({ length: 256 }, (_, n) => n))),
+		);
 		assert.deepEqual(Buffer.from(String(exact.stdout), "base64"), expected);
 		const text = await daemon.exec(id, ["printf", "a\\377b\\000c"]);
 		assert.equal(text.stdout, "a\ufffdb\0c");
@@ -146,13 +149,18 @@ describe("exec", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, () =>
 	});
 
 	it("loses no output of many programs at once", async () => {
-		const results = await Promise.all(Array.from({ length: 40 }, (_, n) => sh(`head -c 100000 /dev/zero | tr '\\0' ${n % 10}`)));
+		const results = await Promise.all(
+			Array.from({ length: 40 }, (_, n) => sh(`head -c 100000 /dev/zero | tr '\\0' ${n % 10}`)),
+		);
 		for (const [n, { stdout }] of results.entries()) assert.equal(stdout, String(n % 10).repeat(100_000));
 	});
 
 	it("lists background processes, gives their output and signals them", async () => {
 		const path = `/v1/sandboxes/${id}/processes`;
-		const started = await daemon.request("POST", path, { id: "job", argv: ["sh", "-c", "echo hello; exec sleep 1000"] });
+		const started = await daemon.request("POST", path, {
+			id: "job",
+			argv: ["sh", "-c", "echo hello; exec sleep 1000"],
+		});
 		assert.equal(started.status, 201);
 		assert.equal(started.json.state, "running");
 		assert.equal((await daemon.request("POST", path, { id: "job", argv: ["true"] })).status, 409);

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { startTestDaemon, type TestDaemon, TEST_LAYERS } from "../support/daemon.ts";
+import { startTestDaemon, TEST_LAYERS, type TestDaemon } from "../support/daemon.ts";
 import { missingLayers } from "../support/layers.ts";
 import { takeInventory, waitForNoLeaks } from "../support/leaks.ts";
 import { missingRoot } from "../support/requirements.ts";
@@ -18,7 +18,13 @@ describe("sandboxes", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, 
 	const post = (body: unknown) => daemon.request("POST", "/v1/sandboxes", body);
 
 	it("are created with the client's id, inspected, listed by label, and destroyed twice", async () => {
-		const created = await post({ id: "mine", name: "web", labels: { team: "x" }, workdir: "/tmp", user: "1000" });
+		const created = await post({
+			id: "mine",
+			name: "web",
+			labels: { team: "x" },
+			workdir: "/tmp",
+			user: "1000",
+		});
 		assert.equal(created.status, 201);
 		assert.equal(created.json.state, "running");
 		const { json } = await daemon.request("GET", "/v1/sandboxes/mine");
@@ -83,7 +89,11 @@ describe("sandboxes", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, 
 	it("with a damaged or truncated layer are refused, and nothing is left behind", async () => {
 		const folder = join(daemon.folder, "data", "layers");
 		const image = join(folder, "200-hurt.squashfs");
-		execFileSync("mksquashfs", [join(import.meta.dirname, "../support"), join(daemon.folder, "image"), "-quiet"]);
+		execFileSync("mksquashfs", [
+			join(import.meta.dirname, "../support"),
+			join(daemon.folder, "image"),
+			"-quiet",
+		]);
 		const put = await fetch(`${daemon.url}/v1/layers/200-hurt`, {
 			method: "PUT",
 			headers: { "content-type": "application/octet-stream" },
@@ -97,7 +107,15 @@ describe("sandboxes", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, 
 			() => truncateSync(image, size - 4096),
 			() => {
 				copyFileSync(whole, image);
-				execFileSync("dd", ["if=/dev/urandom", `of=${image}`, "bs=64", "seek=8", "count=1", "conv=notrunc", "status=none"]);
+				execFileSync("dd", [
+					"if=/dev/urandom",
+					`of=${image}`,
+					"bs=64",
+					"seek=8",
+					"count=1",
+					"conv=notrunc",
+					"status=none",
+				]);
 			},
 			() => rmSync(image),
 			() => writeFileSync(image, ""),

@@ -12,7 +12,12 @@ import { after, before, describe, it } from "node:test";
 import { fromMask, toCapabilityMasks } from "../../src/linux/capabilities.ts";
 import { op, type Plan } from "../../src/linux/plan.ts";
 import { missingLayers } from "../support/layers.ts";
-import { type GuestResult, type PlanSandboxOptions, startPlanSandbox, without } from "../support/plan-sandbox.ts";
+import {
+	type GuestResult,
+	type PlanSandboxOptions,
+	startPlanSandbox,
+	without,
+} from "../support/plan-sandbox.ts";
 import { missingRoot } from "../support/requirements.ts";
 
 const SECRET = "only-the-host-may-read-this";
@@ -137,7 +142,8 @@ print(open("/disk", "rb").read(512))`),
 		title: "writes to /proc/sys",
 		protection: "the read-only /proc/sys and the user namespace",
 		off: { input: NO_USER_NAMESPACE, editPlan: without("readonly") },
-		argv: () => python(`p = "/proc/sys/vm/swappiness"; v = open(p).read(); open(p, "w").write(v); print("ok")`),
+		argv: () =>
+			python(`p = "/proc/sys/vm/swappiness"; v = open(p).read(); open(p, "w").write(v); print("ok")`),
 		hasSucceeded: printedOk,
 	},
 	{
@@ -189,9 +195,10 @@ print(open("/disk", "rb").read(512))`),
 		user: "1000:1000",
 		off: {
 			editPlan: (plan) =>
-				without("no_new_privs", "seccomp")(plan).map((step) =>
-					step[0] === "root_end" ? op.rootEnd(["nodev"]) : step,
-				),
+				without(
+					"no_new_privs",
+					"seccomp",
+				)(plan).map((step) => (step[0] === "root_end" ? op.rootEnd(["nodev"]) : step)),
 		},
 		prepare: ["sh", "-c", "cp /usr/bin/id /usr/local/bin/root-id && chmod 4755 /usr/local/bin/root-id"],
 		argv: () => ["/usr/local/bin/root-id", "-u"],
@@ -215,7 +222,9 @@ describe("an attacker inside a sandbox", { skip }, () => {
 		server = createServer((socket) => socket.destroy()).listen(0, "127.0.0.1");
 		await new Promise((resolve) => server.once("listening", resolve));
 		const address = server.address();
-		loop = execFileSync("losetup", ["--find", "--show", "--read-only", secretPath], { encoding: "utf8" }).trim();
+		loop = execFileSync("losetup", ["--find", "--show", "--read-only", secretPath], {
+			encoding: "utf8",
+		}).trim();
 		shmId = execFileSync("ipcmk", ["--shmem", "4096"], { encoding: "utf8" }).replace(/\D/g, "");
 		host = {
 			secretPath,
@@ -253,7 +262,10 @@ describe("an attacker inside a sandbox", { skip }, () => {
 		const sandbox = await startPlanSandbox(options);
 		try {
 			if (attack.prepare) assert.equal((await sandbox.exec(attack.prepare)).exitCode, 0);
-			const result = await sandbox.exec(attack.argv(host), attack.user === undefined ? {} : { user: attack.user });
+			const result = await sandbox.exec(
+				attack.argv(host),
+				attack.user === undefined ? {} : { user: attack.user },
+			);
 			assert.equal(attack.hasSucceeded(result), succeeds, `exit ${result.exitCode}: ${result.output}`);
 		} finally {
 			await sandbox.close();

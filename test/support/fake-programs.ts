@@ -1,4 +1,5 @@
 /** The programs that the fake daemon runs. */
+import { setImmediate } from "node:timers/promises";
 
 /** One run of a program: what it can do, and what was done to it. */
 export interface Run {
@@ -44,7 +45,11 @@ export const PROGRAMS: Readonly<Record<string, (run: Run) => unknown>> = {
 	},
 	/** Writes 64 KiB pieces until its client is gone. */
 	async flood(run) {
-		while (!run.isOver) await run.write("stdout", Buffer.alloc(65_536, "y\n"));
+		while (!run.isOver) {
+			await run.write("stdout", Buffer.alloc(65_536, "y\n"));
+			// A write to a client that is gone returns at once; its "close" must get its turn.
+			await setImmediate();
+		}
 	},
 	/** Writes what it reads. */
 	cat(run) {

@@ -1,6 +1,7 @@
 /** Schemas of sandboxes. */
 import { z } from "zod";
 import { MAX_STACK_LAYERS } from "../../layers/stack.ts";
+import { SMALLEST_LIMITS } from "../../sandbox/resolve.ts";
 import type { CreateSandbox, Limits, Sandbox, SandboxPage, SandboxStats } from "../../sandbox/types.ts";
 import {
 	env,
@@ -15,22 +16,17 @@ import {
 	user,
 } from "./fields.ts";
 
-/** Lower bounds as in the core, which also holds the values against the machine. */
+/** The core also holds the values against the machine. */
+const limit = (name: keyof Limits, description: string) =>
+	z.int().min(SMALLEST_LIMITS[name]).exactOptional().meta({ description });
+
 const limits = fields({
-	cpuMillis: z
-		.int()
-		.min(10)
-		.exactOptional()
-		.meta({ description: "CPU time per second, in thousandths of a core." }),
-	memoryMiB: z.int().min(16).exactOptional(),
-	swapMiB: z.int().min(0).exactOptional().meta({ description: "Swap beyond memory." }),
-	processes: z.int().min(4).exactOptional().meta({ description: "Processes and threads at once." }),
-	openFiles: z
-		.int()
-		.min(32)
-		.exactOptional()
-		.meta({ description: "Open files of each process (RLIMIT_NOFILE)." }),
-	diskMiB: z.int().min(1).exactOptional().meta({ description: "Size of the writable layer." }),
+	cpuMillis: limit("cpuMillis", "CPU time per second, in thousandths of a core."),
+	memoryMiB: limit("memoryMiB", "A program beyond it is killed."),
+	swapMiB: limit("swapMiB", "Swap beyond memory."),
+	processes: limit("processes", "Processes and threads at once."),
+	openFiles: limit("openFiles", "Open files of each process (RLIMIT_NOFILE)."),
+	diskMiB: limit("diskMiB", "Size of the writable layer."),
 });
 
 const upper = z.enum(["tmpfs", "disk"]).meta({ description: "Where the writable layer lives." });

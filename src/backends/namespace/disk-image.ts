@@ -12,7 +12,18 @@ const MKFS_DEADLINE_MS = 30_000;
  * mke2fs(8) options: no journal, as the image dies with its sandbox; inode tables zeroed by the hole that a
  * sparse file is; no blocks reserved for root, so that the quota is what the user asked for.
  */
-const MKFS_ARGUMENTS = ["-q", "-F", "-t", "ext4", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=1,nodiscard"];
+const MKFS_ARGUMENTS = [
+	"-q",
+	"-F",
+	"-t",
+	"ext4",
+	"-m",
+	"0",
+	"-O",
+	"^has_journal",
+	"-E",
+	"lazy_itable_init=1,nodiscard",
+];
 
 /** Makes the image; its blocks are allocated as they are written. Removes it again when that fails. */
 export async function createDiskImage(hostPath: string, bytes: number): Promise<void> {

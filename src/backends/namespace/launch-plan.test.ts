@@ -11,7 +11,10 @@ const simple: LaunchPlanInput = {
 	limits: { openFiles: 1024 },
 	hostIdBase: 0x7000_0000,
 	cgroups: {
-		before: [op.cgroupCreate("/sys/fs/cgroup/shale/demo"), op.cgroupWrite("/sys/fs/cgroup/shale/demo/pids.max", 64)],
+		before: [
+			op.cgroupCreate("/sys/fs/cgroup/shale/demo"),
+			op.cgroupWrite("/sys/fs/cgroup/shale/demo/pids.max", 64),
+		],
 		unified: "/sys/fs/cgroup/shale/demo",
 		join: [],
 	},
@@ -89,7 +92,10 @@ exec @agent 0 0 shale-agent
 	});
 
 	it("puts the writable layer on its disk image when there is one", () => {
-		const plan = compileLaunchPlan({ ...simple, upper: { kind: "disk", imageHostPath: "/uppers/demo.ext4" } });
+		const plan = compileLaunchPlan({
+			...simple,
+			upper: { kind: "disk", imageHostPath: "/uppers/demo.ext4" },
+		});
 		assert.deepEqual(
 			plan.filter(([name]) => name.startsWith("root_upper")),
 			[["root_upper_disk", "/uppers/demo.ext4"]],

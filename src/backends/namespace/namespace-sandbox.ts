@@ -88,7 +88,9 @@ export class NamespaceSandbox implements LaunchedSandbox {
 		let timer: NodeJS.Timeout | undefined;
 		const deadline = new Promise<never>((_, reject) => {
 			timer = setTimeout(() => {
-				reject(new ShaleError("timeout", `sandbox ${id}: a process is stuck in the kernel and cannot be killed`));
+				reject(
+					new ShaleError("timeout", `sandbox ${id}: a process is stuck in the kernel and cannot be killed`),
+				);
 			}, DEATH_DEADLINE_MS);
 		});
 		await Promise.race([this.exited, deadline]).finally(() => clearTimeout(timer));

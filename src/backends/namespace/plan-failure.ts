@@ -10,8 +10,10 @@ const MISSING = new Set(["ENOSYS", "EINVAL", "EPERM", "EOPNOTSUPP", "ENODEV", "E
 const FIXES: Partial<Record<OpName, string>> = {
 	cgroup_create: "Mount cgroups below /sys/fs/cgroup and let this process write there.",
 	cgroup_ensure: "Mount cgroups below /sys/fs/cgroup and let this process write there.",
-	layer_mount: "Load the modules loop and squashfs; in a container, give it /dev/loop-control and CAP_SYS_ADMIN.",
-	clone: "Allow user namespaces: sysctl user.max_user_namespaces, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0.",
+	layer_mount:
+		"Load the modules loop and squashfs; in a container, give it /dev/loop-control and CAP_SYS_ADMIN.",
+	clone:
+		"Allow user namespaces: sysctl user.max_user_namespaces, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0.",
 	root_layer: "Linux 6.2 or later maps the owners of squashfs layers.",
 	root_end: "Load the module overlay.",
 	mount: "In a container, unmask /proc and /sys for it: only then may its sandboxes have their own.",

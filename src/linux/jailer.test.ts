@@ -1,0 +1,128 @@
+/** The client against a jailer that is a script: what it makes of replies, of exits, and of a jailer that dies. */
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import test, { type TestContext } from "node:test";
+import { Jailer, PlanError } from "./jailer.ts";
+import { op } from "./plan.ts";
+
+/** `handle(request, id, reply)` runs for every request; the first is the empty plan that `start` sends. */
+async function startScripted(context: TestContext, handle: string, signal?: AbortSignal): Promise<Jailer> {
+	const folder = mkdtempSync(join(tmpdir(), "shale-jailer-unit-"));
+	context.after(() => rmSync(folder, { recursive: true }));
+	const jailerPath = join(folder, "jailer.cjs");
+	const script = `#!${process.execPath}
+		const { Socket } = require("node:net");
+		const socket = new Socket({ fd: 3 });
+		const u32 = (...numbers) => Buffer.from(Uint32Array.from(numbers).buffer);
+		const frame = (id, type, payload) =>
+			Buffer.concat([u32(payload.length, id), Buffer.of(type), payload]);
+		const reply = (id, type, payload) => socket.write(frame(id, type, payload));
+		let received = Buffer.alloc(0), first = true;
+		socket.on("end", () => process.exit(0));
+		socket.on("data", (chunk) => {
+			received = Buffer.concat([received, chunk]);
+			while (received.length >= 9 && received.length >= 9 + received.readUInt32LE(0)) {
+				const length = received.readUInt32LE(0), id = received.readUInt32LE(4);
+				const request = { type: received[8], payload: received.subarray(9, 9 + length) };
+				received = received.subarray(9 + length);
+				if (first) { first = false; reply(id, 1, u32(0)); continue; }
+				(${handle})(request, id, reply);
+			}
+		});`;
+	writeFileSync(jailerPath, script, { mode: 0o755 });
+	const options = { jailerPath, agentPath: "/agent", runDir: folder };
+	const jailer = await Jailer.start(signal === undefined ? options : { ...options, signal });
+	context.after(() => jailer.close());
+	return jailer;
+}
+
+const EXITED = `Buffer.concat([u32(77, 0x0700), Buffer.from(BigUint64Array.of(1500n, 2500n, 640n).buffer)])`;
+
+test("a plan's reply is the child's pid", async (context) => {
+	const jailer = await startScripted(
+		context,
+		`({ payload }, id) => reply(id, 1, u32(payload.readUInt32LE(8)))`,
+	);
+	assert.deepEqual(await jailer.run([op.guest(), op.guest()]), { hostPid: 2 });
+});
+
+test("a failed plan names operation, errno, phase and path", async (context) => {
+	const handle = `(_, id) => reply(id, 2, Buffer.concat([
+		u32(3, 34, 40), Buffer.of(2), Buffer.from("/proc\\0opening the target\\0")]))`;
+	const jailer = await startScripted(context, handle);
+	await assert.rejects(jailer.run([]), (error) => {
+		assert.ok(error instanceof PlanError);
+		assert.equal(error.message, "operation 3 (mount /proc): opening the target: ELOOP");
+		const { opIndex, opName, errnoName, phase, path } = error;
+		assert.deepEqual([opIndex, opName, errnoName, phase, path], [3, "mount", "ELOOP", "guest", "/proc"]);
+		return true;
+	});
+});
+
+test("replies are matched by request, and exits that come with them are not lost", async (context) => {
+	const handle = `({ payload }, id) => {
+		if (payload.readUInt32LE(8) === 1) return;
+		reply(id, 1, u32(77));
+		reply(0, 3, ${EXITED});
+		reply(id - 1, 1, u32(1));
+	}`;
+	const jailer = await startScripted(context, handle);
+	const first = jailer.run([op.guest()]);
+	const { hostPid } = await jailer.run([]);
+	assert.deepEqual(await first, { hostPid: 1 });
+	const exit = await new Promise((resolve) => jailer.onExit(hostPid, resolve));
+	assert.deepEqual(exit, {
+		hostPid: 77,
+		waitStatus: 0x0700,
+		userTimeMs: 1.5,
+		systemTimeMs: 2.5,
+		maxRssKiB: 640,
+	});
+});
+
+test("a listener that was taken back hears nothing", async (context) => {
+	const handle = `(_, id) => { reply(0, 3, ${EXITED}); reply(id, 1, u32(5)); }`;
+	const jailer = await startScripted(context, handle);
+	const heard: string[] = [];
+	const stop = jailer.onExit(77, () => heard.push("stopped"));
+	jailer.onExit(77, () => heard.push("kept"));
+	stop();
+	await jailer.run([]);
+	assert.deepEqual(heard, ["kept"]);
+});
+
+test("kill takes a child that is gone for done, and passes on every other error", async (context) => {
+	const handle = `({ payload }, id) => reply(id, 2, Buffer.concat([
+		u32(0, 0, payload.readUInt32LE(4)), Buffer.of(0), Buffer.from("\\0why\\0")]))`;
+	const jailer = await startScripted(context, handle);
+	await jailer.kill(77, 3); // ESRCH
+	await assert.rejects(jailer.kill(77, 22), { name: "PlanError", errnoName: "EINVAL", phase: "decode" });
+});
+
+test("when the jailer dies, pending and later calls fail with what it said", async (context) => {
+	const handle = `() => process.stderr.write("jailer: no\\n", () => process.exit(125))`;
+	const jailer = await startScripted(context, handle);
+	const gone = { code: "unavailable", message: "the jailer is gone (exit code 125): jailer: no" };
+	await assert.rejects(jailer.run([]), gone);
+	await jailer.closed;
+	await assert.rejects(jailer.run([]), { code: "unavailable" });
+});
+
+test("a reply of impossible length ends the jailer", async (context) => {
+	const jailer = await startScripted(context, `(_, id) => socket.write(u32(0x7fffffff, id, 0))`);
+	await assert.rejects(jailer.run([]), { code: "unavailable" });
+});
+
+test("a jailer that cannot be started is an error with the reason", async () => {
+	const options = { jailerPath: "/nowhere/jailer", agentPath: "/agent", runDir: "/nowhere" };
+	await assert.rejects(Jailer.start(options), { code: "unavailable", message: /ENOENT/ });
+	const signal = AbortSignal.abort(new Error("given up"));
+	await assert.rejects(Jailer.start({ ...options, signal }), /given up/);
+});
+
+test("a plan that cannot be encoded is refused without asking the jailer", async (context) => {
+	const jailer = await startScripted(context, `() => process.exit(1)`);
+	await assert.rejects(jailer.run([["hostname"]]), { code: "invalid_argument" });
+});
