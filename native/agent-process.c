@@ -221,6 +221,11 @@ void process_check_drained(struct process *process)
 	process_mark_ready(process);
 }
 
+static uint64_t to_microseconds(struct timeval time)
+{
+	return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
+}
+
 void processes_note_exit(pid_t pid, int wait_status, const struct rusage *usage)
 {
 	struct process *process = record_find_pid(pid);
@@ -229,7 +234,9 @@ void processes_note_exit(pid_t pid, int wait_status, const struct rusage *usage)
 	record_unindex(process, BY_PID);
 	process->state = PROCESS_DRAINING;
 	process->wait_status = wait_status;
-	process->usage = *usage;
+	process->user_us = to_microseconds(usage->ru_utime);
+	process->system_us = to_microseconds(usage->ru_stime);
+	process->max_rss_kib = (uint64_t)usage->ru_maxrss;
 	process->ended_ms = now_ms(CLOCK_REALTIME);
 	input_close(&process->input);
 	for (int i = 0; i < 2; i++)

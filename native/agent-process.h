@@ -43,7 +43,7 @@ struct process {
 	uint64_t deadline_ms;	       // CLOCK_MONOTONIC; 0: none
 	bool is_timed_out;
 	int wait_status;
-	struct rusage usage;
+	uint64_t user_us, system_us, max_rss_kib;
 
 	uint32_t channel; // of the reader; 0: none
 	uint64_t credit;  // bytes of output that the reader still takes

@@ -21,11 +21,6 @@ enum {
 static uint32_t list_channel; // 0: no listing
 static struct process *list_next;
 
-static uint64_t to_microseconds(struct timeval time)
-{
-	return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
-}
-
 static void put_grant(struct process *process)
 {
 	uint32_t grant = input_take_grant(&process->input);
@@ -57,9 +52,9 @@ static void put_exit(struct process *process)
 	uint8_t *at = connection_put(FRAME_EXIT, process->channel, EXIT_BYTES);
 	at = wire_put_u32(at, (uint32_t)process->wait_status);
 	at = wire_put_u8(at, process->is_timed_out);
-	at = wire_put_u64(at, to_microseconds(process->usage.ru_utime));
-	at = wire_put_u64(at, to_microseconds(process->usage.ru_stime));
-	at = wire_put_u64(at, (uint64_t)process->usage.ru_maxrss);
+	at = wire_put_u64(at, process->user_us);
+	at = wire_put_u64(at, process->system_us);
+	at = wire_put_u64(at, process->max_rss_kib);
 	at = wire_put_u64(at, process->output[0].ring.end);
 	wire_put_u64(at, process->output[1].ring.end);
 }

@@ -70,7 +70,7 @@ static int clone_child(struct launch *launch, uint64_t flags, int cgroup_fd)
 {
 	int pidfd = -1;
 	struct clone_args args = {
-		.flags = flags | CLONE_PIDFD | CLONE_FILES | CLONE_CLEAR_SIGHAND,
+		.flags = flags | CLONE_PIDFD | CLONE_FILES,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd,
 		.exit_signal = SIGCHLD,
 		.cgroup = cgroup_fd < 0 ? 0 : (uint64_t)cgroup_fd,
@@ -93,6 +93,9 @@ bool op_clone(struct launch *launch, const struct plan_op *op)
 		close_fd(&cgroup_fd);
 		return fail(launch, errno, "", "making the child's pipes");
 	}
+	/* A cgroup namespace begins at the cgroups that its maker is in, so the child makes it once it has joined them. */
+	launch->handover.cgroup_namespace = (flags & CLONE_NEWCGROUP) != 0;
+	flags &= ~(uint64_t)CLONE_NEWCGROUP;
 	int pid = sys_setns(launch->jailer->nursery_ns, CLONE_NEWNS);
 	if (pid == 0) {
 		pid = clone_child(launch, flags, cgroup_fd);

@@ -83,14 +83,15 @@ static bool arrange_descriptors(struct launch *launch, struct program *program)
 	return error == 0 || fail(launch, error, "", "closing the other descriptors");
 }
 
-/* What a process inherits beyond its descriptors. CLONE_CLEAR_SIGHAND leaves ignored signals ignored. */
+/* What a process inherits beyond its descriptors. */
 static bool reset_process(struct launch *launch)
 {
 	sigset_t none;
 	sigemptyset(&none);
 	umask(022);
-	for (int signo = 1; signo < NSIG; signo++)
-		signal(signo, SIG_DFL); /* fails for those that cannot be changed */
+	/* All others are at their default since the jailer's start. */
+	for (size_t i = 0; i < IGNORED_SIGNAL_COUNT; i++)
+		signal(ignored_signals[i], SIG_DFL);
 	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0 || prctl(PR_SET_PDEATHSIG, 0) < 0 || setsid() < 0)
 		return fail(launch, errno, "", "starting a session");
 	/* Not to possess the keys of whoever started the daemon. */

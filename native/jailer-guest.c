@@ -57,12 +57,15 @@ static bool unshare_descriptors(struct launch *launch)
 /* See op_cgroup_join for why the child does this itself. */
 static bool join_cgroups(struct launch *launch)
 {
+	uint32_t guest_index = launch->op_index;
 	for (uint32_t i = 0; i < launch->handover.join_count; i++) {
 		launch->op_index = launch->handover.joins[i].op_index;
 		if (write(launch->handover.joins[i].fd, "0", 1) != 1)
 			return fail(launch, errno, plan_text(&launch->plan->ops[launch->op_index], 0), "joining the cgroup");
 	}
-	return true;
+	launch->op_index = guest_index;
+	int error = launch->handover.cgroup_namespace ? sys_unshare(CLONE_NEWCGROUP) : 0;
+	return error == 0 || fail(launch, error, "", "making the cgroup namespace");
 }
 
 /*
@@ -108,13 +111,9 @@ bool guest_leave_nursery(struct guest *guest)
 static bool prepare(struct guest *guest)
 {
 	struct launch *launch = guest->launch;
-	uint32_t guest_index = plan_find(launch->plan, OP_GUEST);
 	umask(0);
-	launch->op_index = guest_index;
-	if (!unshare_descriptors(launch) || !join_cgroups(launch))
-		return false;
-	launch->op_index = guest_index;
-	return become_guest_root(launch) && open_trees(guest);
+	launch->op_index = plan_find(launch->plan, OP_GUEST);
+	return unshare_descriptors(launch) && join_cgroups(launch) && become_guest_root(launch) && open_trees(guest);
 }
 
 /* The nursery is needed as long as the root is being built, so entering waits for the first other operation. */

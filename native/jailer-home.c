@@ -86,11 +86,15 @@ static int seal_agent(const char *path)
 }
 
 /* A terminal's signals are the daemon's business; it ends us by closing the socket. */
-static void ignore_signals(void)
+const int ignored_signals[IGNORED_SIGNAL_COUNT] = {SIGPIPE, SIGINT, SIGHUP};
+
+/* Whoever started us may ignore signals too, which sandboxes would inherit. */
+static void set_signals(void)
 {
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGINT, SIG_IGN);
-	signal(SIGHUP, SIG_IGN);
+	for (int signo = 1; signo < NSIG; signo++)
+		signal(signo, SIG_DFL); /* fails for those that cannot be changed */
+	for (size_t i = 0; i < IGNORED_SIGNAL_COUNT; i++)
+		signal(ignored_signals[i], SIG_IGN);
 }
 
 /* Each running sandbox costs one descriptor. */
@@ -105,7 +109,7 @@ static void raise_descriptor_limit(void)
 
 void home_open(struct jailer *jailer, const struct options *options)
 {
-	ignore_signals();
+	set_signals();
 	umask(077);
 	*jailer = (struct jailer){.layers_fd = -1, .agent_fd = -1};
 	if (options->agent_path != NULL)

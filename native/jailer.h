@@ -59,6 +59,7 @@ struct child {
 /* What the child has to know of operations that ran after it was cloned; sent with the word to go on. */
 struct handover {
 	bool mapped;
+	bool cgroup_namespace;
 	int fifo_fd;
 	uint32_t join_count;
 	struct {
@@ -105,6 +106,8 @@ struct options {
 	const char *allowed[MAX_ALLOWED];
 	uint32_t allowed_count;
 };
+#define IGNORED_SIGNAL_COUNT 3
+extern const int ignored_signals[IGNORED_SIGNAL_COUNT];
 void home_open(struct jailer *jailer, const struct options *options);
 
 /* jailer-nursery.c */

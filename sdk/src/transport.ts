@@ -117,7 +117,8 @@ export class Transport {
 	/** For answers without content. */
 	async send(method: string, path: string, options: RequestOptions = {}): Promise<void> {
 		const response = await this.request(method, path, options);
-		await response.body?.cancel();
+		// Read, not cancelled: the connection can then be used again.
+		await response.arrayBuffer();
 	}
 
 	/**

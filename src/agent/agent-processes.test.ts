@@ -5,20 +5,21 @@ import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { missingAgent, type RealAgent, startAgent } from "../../test/support/real-agent.ts";
+import { missingRoot } from "../../test/support/requirements.ts";
 import type { AgentConnection, StartProcess } from "./connection.ts";
 import type { AgentProcess } from "./process.ts";
-import { startTestAgent, type TestAgent, whyWithoutAgent } from "./test-agent.ts";
 
 const { SIGKILL, SIGTERM } = constants.signals;
 const env = { PATH: "/usr/bin:/bin" };
 
-describe("processes of an agent", { skip: whyWithoutAgent() }, () => {
-	let agent: TestAgent;
+describe("processes of an agent", { skip: missingAgent() }, () => {
+	let agent: RealAgent;
 	let connection: AgentConnection;
 	let count = 0;
 
 	before(async () => {
-		agent = await startTestAgent();
+		agent = await startAgent();
 	});
 	after(() => agent.stop());
 	beforeEach(async () => {
@@ -174,7 +175,7 @@ describe("processes of an agent", { skip: whyWithoutAgent() }, () => {
 	});
 
 	test("a process runs as a named user with that user's groups", {
-		skip: process.getuid?.() ? "needs root" : false,
+		skip: missingRoot(),
 	}, async () => {
 		const result = await run("id -u; id -g; id -G; echo again > /dev/stdout", { user: "nobody" });
 		assert.equal(result.stdout, "65534\n65534\n65534\nagain\n");

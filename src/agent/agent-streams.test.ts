@@ -6,11 +6,11 @@ import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { missingAgent, type RealAgent, startAgent } from "../../test/support/real-agent.ts";
 import type { AgentConnection, StartProcess } from "./connection.ts";
 import { FrameWriter, REQUEST } from "./frames.ts";
 import type { OutputChunk } from "./output-queue.ts";
 import type { AgentProcess } from "./process.ts";
-import { startTestAgent, type TestAgent, whyWithoutAgent } from "./test-agent.ts";
 
 const { SIGKILL } = constants.signals;
 const env = { PATH: "/usr/bin:/bin" };
@@ -19,13 +19,13 @@ const RING_BYTES = 64 * 1024;
 /** The numbers from 1, a line each: every offset has one right content. */
 const numbers = (last: number) => `${Array.from({ length: last }, (_, i) => i + 1).join("\n")}\n`;
 
-describe("streams of an agent", { skip: whyWithoutAgent() }, () => {
-	let agent: TestAgent;
+describe("streams of an agent", { skip: missingAgent() }, () => {
+	let agent: RealAgent;
 	let connection: AgentConnection;
 	let count = 0;
 
 	before(async () => {
-		agent = await startTestAgent();
+		agent = await startAgent();
 	});
 	after(() => agent.stop());
 	beforeEach(async () => {

@@ -155,6 +155,19 @@ test("credit is given for what was consumed, and for nothing else", async () => 
 	assert.equal((await waiting).value?.offset, 10);
 });
 
+test("a loop that is left has consumed its chunk, and another one goes on after it", async () => {
+	const { agent, channel, running } = await openWithProcess({ windowBytes: 10 });
+	agent.sendBytes(Buffer.concat([output(channel, 0, "12345"), output(channel, 5, "67890")]));
+	for await (const { offset } of running.output()) {
+		assert.equal(offset, 0);
+		break;
+	}
+	assert.equal((await agent.receive(REQUEST.credit)).payload.readUInt32LE(), 5);
+	const again = running.output();
+	assert.equal((await again.next()).value?.offset, 5);
+	await assert.rejects(running.output().next(), /being read already/);
+});
+
 test("stdin is sent within the agent's credit and closed after what was written", async () => {
 	const { agent, channel, running } = await openWithProcess({ stdin: true });
 	const written = running.writeStdin(Buffer.from("twelve bytes"));

@@ -91,8 +91,11 @@ export class AgentProcess {
 			for (;;) {
 				const chunk = this.#queue.shift();
 				if (chunk) {
-					yield chunk;
-					this.#consume(chunk.data.length);
+					try {
+						yield chunk;
+					} finally {
+						this.#consume(chunk.data.length); // also when the loop is left here
+					}
 				} else if (this.#ending) {
 					if (this.#ending.error) throw this.#ending.error;
 					return;

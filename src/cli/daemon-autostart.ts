@@ -101,7 +101,7 @@ async function openLog(data: string): Promise<{ readonly handle: FileHandle; rea
 		return { handle: await open(hostPath, "a+", 0o600), hostPath };
 	} catch (error) {
 		throw new ShaleError("unavailable", `no daemon is running, and none can be started: ${String(error)}`, {
-			hint: "Start one as root (shale serve), or set SHALE_DATA and SHALE_RUN to folders of your own.",
+			hint: "Start one as root: shale serve",
 			cause: error,
 		});
 	}

@@ -8,10 +8,9 @@ import {
 	type ProcessExit,
 	type ProcessOptions,
 	type Sandbox,
-	ShaleApiError,
 	ShaleConnectionError,
 } from "../../sdk/src/index.ts";
-import type { Interrupt, Interrupts } from "./interrupts.ts";
+import { type Interrupt, InterruptedError, type Interrupts } from "./interrupts.ts";
 import type { ProgramFlags } from "./options.ts";
 import { writeOutput } from "./output.ts";
 import { enterRawMode, onResize, terminalSize } from "./terminal.ts";
@@ -35,13 +34,16 @@ export async function runInForeground(program: ForegroundProgram): Promise<numbe
 }
 
 async function runStream({ sandbox, argv, options, interrupts }: ForegroundProgram): Promise<ProcessExit> {
-	const started = Promise.withResolvers<string>();
-	const forward = forwarder(async (signal) => {
-		await sandbox.processes.signal(await started.promise, signal);
+	const abort = new AbortController();
+	let processId: string | undefined;
+	const forward = forwarder(abort, async (signal) => {
+		// Before the start there is nobody to heed it.
+		if (processId === undefined) abort.abort(new InterruptedError(signal));
+		else await sandbox.processes.signal(processId, signal);
 	});
 	return await interrupts.during(forward, async () => {
-		for await (const event of sandbox.commands.stream(argv, options)) {
-			if (event.type === "started") started.resolve(event.processId);
+		for await (const event of sandbox.commands.stream(argv, { ...options, signal: abort.signal })) {
+			if (event.type === "started") processId = event.processId;
 			else if (event.type === "output") await writeOutput(event.stream, event.data);
 			else if (event.type === "exit") return event;
 		}
@@ -51,13 +53,14 @@ async function runStream({ sandbox, argv, options, interrupts }: ForegroundProgr
 
 async function runSession(program: ForegroundProgram): Promise<ProcessExit> {
 	const { sandbox, argv, options, flags, interrupts } = program;
+	const abort = new AbortController();
 	const session = await sandbox.commands.open(argv, {
 		...options,
 		stdin: flags.interactive,
 		terminal: flags.tty ? terminalSize() : undefined,
-		signal: interrupts.signal,
+		signal: AbortSignal.any([interrupts.signal, abort.signal]),
 	});
-	const forward = forwarder(async (signal) => session.signal(signal));
+	const forward = forwarder(abort, async (signal) => session.signal(signal));
 	const undos: (() => void)[] = [() => session.close()];
 	try {
 		if (flags.tty) undos.push(onResize((size) => session.resize(size)));
@@ -72,15 +75,20 @@ async function runSession(program: ForegroundProgram): Promise<ProcessExit> {
 	}
 }
 
-/** The first signal goes to the program; a second one kills it, as it did not heed the first. */
-function forwarder(send: (signal: string) => Promise<void>): (signal: Interrupt) => void {
+/**
+ * The first signal goes to the program; a second one kills it, as it did not heed the first; with a third the user
+ * stops waiting for a daemon that does not tell the end.
+ */
+function forwarder(
+	abort: AbortController,
+	send: (signal: Interrupt | "SIGKILL") => Promise<void>,
+): (signal: Interrupt) => void {
 	let count = 0;
 	return (signal) => {
 		count++;
-		send(count === 1 ? signal : "SIGKILL").catch((error: unknown) => {
-			// A program that has just ended cannot be signalled, and its exit is on its way.
-			if (!(error instanceof ShaleApiError)) throw error;
-		});
+		if (count > 2) abort.abort(new InterruptedError(signal));
+		// A program that has just ended cannot be signalled; that the connection is lost, its stream tells.
+		else send(count === 1 ? signal : "SIGKILL").catch(() => undefined);
 	};
 }
 

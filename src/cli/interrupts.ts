@@ -4,7 +4,13 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
 
 export type Interrupt = (typeof SIGNALS)[number];
 
-const SIGNAL_NUMBERS: Readonly<Record<Interrupt, number>> = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 };
+const SIGNAL_NUMBERS: Readonly<Record<Interrupt | "SIGKILL", number>> = {
+	SIGHUP: 1,
+	SIGINT: 2,
+	SIGQUIT: 3,
+	SIGKILL: 9,
+	SIGTERM: 15,
+};
 
 /** The user ended the verb; there is nothing to tell. */
 export class InterruptedError extends Error {
@@ -12,7 +18,7 @@ export class InterruptedError extends Error {
 	/** 128 + N, as shells report it. */
 	readonly exitCode: number;
 
-	constructor(signal: Interrupt) {
+	constructor(signal: Interrupt | "SIGKILL") {
 		super(`ended by ${signal}`);
 		this.exitCode = 128 + SIGNAL_NUMBERS[signal];
 	}

@@ -71,7 +71,12 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 		socketsHostPath: paths.sockets,
 		uppersHostPath: paths.uppers,
 		idsStart: config.idsStart,
-		idMapping: await probeIdMapping({ jailer, emptyImageHostPath: emptyImage, idsStart: config.idsStart }),
+		idMapping: await probeIdMapping({
+			jailer,
+			emptyImageHostPath: emptyImage,
+			runHostPath: config.run,
+			idsStart: config.idsStart,
+		}),
 		log,
 	});
 	cleanup.add(() => backend.close());

@@ -36,7 +36,9 @@ async function tryNamespaceBackend(runDir: string, idsStart: number): Promise<re
 		const { jailer: jailerPath, agent: agentPath, emptyImage } = findNativePrograms();
 		const jailer = await Jailer.start({ jailerPath, agentPath, runDir });
 		try {
-			return probeChecks(await probeIdMapping({ jailer, emptyImageHostPath: emptyImage, idsStart }));
+			return probeChecks(
+				await probeIdMapping({ jailer, emptyImageHostPath: emptyImage, runHostPath: runDir, idsStart }),
+			);
 		} finally {
 			await jailer.close();
 		}

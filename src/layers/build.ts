@@ -29,7 +29,8 @@ export interface BuildOptions {
 
 /**
  * Makes the layer and returns its manifest. Throws `conflict` when it exists or is being made, `cancelled`,
- * `unsupported` when a program is missing on the host, `unavailable` when a download or an installation failed.
+ * `unsupported` when a program is missing on the host, `unavailable` when a download or an installation failed,
+ * `layer_damaged` when what was fetched is not what the recipe's checksum says.
  */
 export async function buildLayer(
 	recipe: Recipe,

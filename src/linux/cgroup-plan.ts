@@ -150,7 +150,10 @@ export function planRemove({ unified, v1 }: CgroupPaths): readonly Op[] {
 
 /** Takes the parents of sandboxes' cgroups away, which must have none left. */
 export function planRemoveParents({ unified, v1 }: CgroupLayout): readonly Op[] {
-	const hostPaths = new Set([...(unified === undefined ? [] : [unified.parentHostPath]), ...Object.values(v1)]);
+	const hostPaths = new Set([
+		...(unified === undefined ? [] : [unified.parentHostPath]),
+		...Object.values(v1),
+	]);
 	return [...hostPaths].map(op.cgroupRemove);
 }
 

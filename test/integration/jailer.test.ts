@@ -131,6 +131,39 @@ describe("jailer", { skip }, () => {
 		assert.equal(answers["stat:/etc/data"], "100644 0:0");
 	});
 
+	const v1 = "/sys/fs/cgroup/pids";
+	const v2 = "/sys/fs/cgroup/unified";
+	const skipCgroups = existsSync(v1) && existsSync(v2) ? false : "needs cgroups v1 and v2 side by side";
+
+	it("cgroups are made, joined, killed and removed", { skip: skipCgroups }, async () => {
+		const cgroups = [`${v1}/shale-jailer-test`, `${v2}/shale-jailer-test`] as const;
+		const parts = {
+			host: [
+				...cgroups.flatMap((path) => [op.cgroupEnsure(path), op.cgroupCreate(`${path}/a`)]),
+				op.cgroupWrite(`${cgroups[0]}/a/pids.max`, 5),
+			],
+			cgroup2: `${cgroups[1]}/a`,
+			afterClone: [op.cgroupJoin(`${cgroups[0]}/a`)],
+		};
+		const { hostPid } = await fixture.jailer.run(fixture.plan(["wait"], parts));
+		const exited = fixture.exit(hostPid);
+		for (const path of cgroups) assert.equal(readFileSync(`${path}/a/cgroup.procs`, "utf8"), `${hostPid}\n`);
+		assert.equal(readFileSync(`${cgroups[0]}/a/pids.max`, "utf8"), "5\n");
+		await assert.rejects(fixture.jailer.run([op.cgroupCreate(`${cgroups[0]}/a`)]), { errnoName: "EEXIST" });
+		await assert.rejects(fixture.jailer.run([op.cgroupRemove(cgroups[0])]), { errnoName: "EBUSY" });
+		await fixture.jailer.run([op.cgroupKill(`${cgroups[1]}/a`), op.fileRemove(fixture.socketHostPath)]);
+		assert.equal((await exited).waitStatus, 9);
+		const removals = cgroups.map((path) => op.cgroupRemove(path));
+		execFileSync("mkdir", ["-p", `${cgroups[0]}/a/b/c`]);
+		await fixture.jailer.run([...removals, ...removals]);
+		const answers = await fixture.ask(["read:/proc/self/cgroup"], parts);
+		const lines = (answers["read:/proc/self/cgroup"] ?? "").split("|");
+		assert.ok(lines.includes("0::/"), "the unified cgroup is the top of the sandbox's view");
+		assert.match(lines.find((line) => line.includes(":pids:")) ?? "", /:pids:\/$/);
+		await fixture.jailer.run(removals);
+		assert.ok(cgroups.every((path) => !existsSync(path)));
+	});
+
 	it("the exit tells the code, the signal and the resources used", async () => {
 		const run = async (argument: string) => {
 			const plan = fixture.plan([argument]);

@@ -22,6 +22,7 @@ import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { promisify } from "node:util";
 import { buildLayer } from "../../src/layers/build.ts";
+import { tidyDebianTree } from "../../src/layers/kinds/debian-tidy.ts";
 import { readRecipe } from "../../src/layers/recipe.ts";
 import { runProgram } from "../../src/layers/run-program.ts";
 import { makeSquashfs } from "../../src/layers/squashfs.ts";
@@ -178,6 +179,34 @@ describe("building layers", { skip }, () => {
 	});
 });
 
+describe("a Debian tree that is tidied", { skip }, () => {
+	test("holds no trace of the host, gets the sandbox's user, and is never written through a link", async (context) => {
+		const hostFolder = await makeFolder(context);
+		const tree = join(hostFolder, "tree");
+		const outside = join(hostFolder, "outside");
+		await writeFile(outside, "of the host");
+		for (const folder of ["etc/apt/sources.list.d", "etc/skel", "tmp", "home"]) {
+			await mkdir(join(tree, folder), { recursive: true });
+		}
+		await symlink(outside, join(tree, "etc/resolv.conf"));
+		await writeFile(
+			join(tree, "etc/apt/sources.list.d/mirror.list"),
+			"deb http://login:secret@mirror.example/ x main",
+		);
+		await writeFile(join(tree, "etc/hostname"), "host\n");
+		await writeFile(join(tree, "etc/shadow"), "root:*:20778:0:99999:7:::\n");
+		for (const name of ["passwd", "group", "gshadow"]) await writeFile(join(tree, "etc", name), "");
+		await tidyDebianTree(tree);
+		assert.equal(await readFile(outside, "utf8"), "of the host");
+		assert.equal(await readFile(join(tree, "etc/resolv.conf"), "utf8"), "");
+		assert.equal(await readFile(join(tree, "etc/hostname"), "utf8"), "sandbox\n");
+		assert.deepEqual(await readdir(join(tree, "etc/apt/sources.list.d")), []);
+		const shadow = await readFile(join(tree, "etc/shadow"), "utf8");
+		assert.equal(shadow, "root:*::0:99999:7:::\nsandbox:*::0:99999:7:::\n");
+		assert.match(await readFile(join(tree, "etc/passwd"), "utf8"), /^sandbox:x:1000:1000:/);
+	});
+});
+
 describe("programs that mount", { skip }, () => {
 	test("a cancelled one leaves neither its mounts nor a process that left its group", async (context) => {
 		const hostFolder = await makeFolder(context);
@@ -243,14 +272,14 @@ describe("building layers from a URL", { skip }, () => {
 		const url = await serve(context, Buffer.from("something else"));
 		const recipePath = join(hostFolder, "110-wrong.toml");
 		const fields = { kind: "url", sha256: "0".repeat(64), format: "tar" };
-		for (const [address, message] of [
-			[`${url}/x`, /not what the recipe expects: its SHA-256 is [0-9a-f]{64}/],
-			[`${url}/missing`, /answered 404/],
-			[`${url}/dead`, /could not be read: other side closed/],
-			["file:///nonexistent/x", /could not be read: .*ENOENT/],
+		for (const [address, message, code] of [
+			[`${url}/x`, /not what the recipe expects: its SHA-256 is [0-9a-f]{64}/, "layer_damaged"],
+			[`${url}/missing`, /answered 404/, "unavailable"],
+			[`${url}/dead`, /could not be read: other side closed/, "unavailable"],
+			["file:///nonexistent/x", /could not be read: .*ENOENT/, "unavailable"],
 		] as const) {
 			const recipe = await writeRecipe(recipePath, { ...fields, url: address });
-			await assert.rejects(buildLayer(recipe, { store }), { code: "unavailable", message });
+			await assert.rejects(buildLayer(recipe, { store }), { code, message });
 		}
 		assert.deepEqual(await readdir(store.hostFolder), []);
 	});

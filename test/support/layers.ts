@@ -1,6 +1,7 @@
 /** The layers that `npm run verify` builds into the ordinary store, for tests to use read-only. */
-import { existsSync, linkSync, mkdirSync, readdirSync } from "node:fs";
+import { copyFileSync, existsSync, linkSync, mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { errnoCode } from "../../src/lib/errors.ts";
 
 const STORE = "/var/lib/shale/layers";
 
@@ -17,12 +18,21 @@ export function missingLayers(...names: readonly string[]): string | false {
 	return reason;
 }
 
-/** Makes a store of these layers, by hard links where the folders are on one file system. */
+/** Makes a store of these layers, by hard links where both folders are on one file system. */
 export function linkLayers(hostFolder: string, names: readonly string[]): void {
 	mkdirSync(hostFolder, { recursive: true });
 	for (const file of readdirSync(STORE)) {
 		if (names.some((name) => file === `${name}.json` || file === `${name}.squashfs`)) {
-			linkSync(join(STORE, file), join(hostFolder, file));
+			linkOrCopy(join(STORE, file), join(hostFolder, file));
 		}
+	}
+}
+
+function linkOrCopy(from: string, to: string): void {
+	try {
+		linkSync(from, to);
+	} catch (error) {
+		if (errnoCode(error) !== "EXDEV") throw error;
+		copyFileSync(from, to);
 	}
 }

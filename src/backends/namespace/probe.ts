@@ -2,6 +2,8 @@
  * Tries what the built-in backend needs by starting throw-away sandboxes on an empty layer: first with its own
  * range of user ids, then without. What fails is told by operation and errno.
  */
+import { copyFile, rm } from "node:fs/promises";
+import { join } from "node:path";
 import { type Jailer, type JailerExit, PlanError } from "../../linux/jailer.ts";
 import { type CloneNamespace, op, type Plan } from "../../linux/plan.ts";
 import type { Check } from "../backend.ts";
@@ -12,8 +14,9 @@ export type IdMapping = { readonly ok: true } | { readonly ok: false; readonly w
 
 export interface ProbeOptions {
 	readonly jailer: Jailer;
-	/** A squashfs image that holds nothing. */
+	/** A squashfs image that holds nothing, and a folder of root's to copy it to: the jailer mounts no other's files. */
 	readonly emptyImageHostPath: string;
+	readonly runHostPath: string;
 	readonly idsStart: number;
 }
 
@@ -21,12 +24,23 @@ const PROBE_LAYER = "probe";
 const NAMESPACES: readonly CloneNamespace[] = ["mount", "pid", "net", "ipc", "uts", "cgroup", "time"];
 
 /** @throws PlanError when not even a sandbox without its own ids can be made. */
-export async function probeIdMapping(options: ProbeOptions): Promise<IdMapping> {
-	const mapped = await tryPlan(options, probePlan(options, options.idsStart));
-	if (mapped === undefined) return { ok: true };
-	const unmapped = await tryPlan(options, probePlan(options, undefined));
-	if (unmapped !== undefined) throw unmapped;
-	return { ok: false, why: mapped.message };
+export async function probeIdMapping({
+	jailer,
+	emptyImageHostPath,
+	runHostPath,
+	idsStart,
+}: ProbeOptions): Promise<IdMapping> {
+	const image = join(runHostPath, "probe.squashfs");
+	await copyFile(emptyImageHostPath, image);
+	try {
+		const mapped = await tryPlan(jailer, probePlan(image, idsStart));
+		if (mapped === undefined) return { ok: true };
+		const unmapped = await tryPlan(jailer, probePlan(image, undefined));
+		if (unmapped !== undefined) throw unmapped;
+		return { ok: false, why: mapped.message };
+	} finally {
+		await rm(image, { force: true });
+	}
 }
 
 export function probeChecks(mapping: IdMapping): Check[] {
@@ -54,9 +68,9 @@ export function probeChecks(mapping: IdMapping): Check[] {
 	];
 }
 
-function probePlan({ emptyImageHostPath }: ProbeOptions, hostIdBase: number | undefined): Plan {
+function probePlan(imageHostPath: string, hostIdBase: number | undefined): Plan {
 	return [
-		op.layerMount(PROBE_LAYER, emptyImageHostPath),
+		op.layerMount(PROBE_LAYER, imageHostPath),
 		op.clone(hostIdBase === undefined ? NAMESPACES : ["user", ...NAMESPACES]),
 		...(hostIdBase === undefined ? [] : [op.mapIds(hostIdBase, ID_RANGE_SIZE)]),
 		op.rootBegin(),
@@ -73,7 +87,7 @@ function probePlan({ emptyImageHostPath }: ProbeOptions, hostIdBase: number | un
 }
 
 /** Undefined when the sandbox came up. It is killed, and gone when this returns. */
-async function tryPlan({ jailer }: ProbeOptions, plan: Plan): Promise<PlanError | undefined> {
+async function tryPlan(jailer: Jailer, plan: Plan): Promise<PlanError | undefined> {
 	try {
 		const { hostPid } = await jailer.run(plan);
 		const exited = new Promise<JailerExit>((resolve) => jailer.onExit(hostPid, resolve));

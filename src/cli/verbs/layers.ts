@@ -13,6 +13,9 @@ import { print, printJson } from "../output.ts";
 import { ProgressView } from "../progress.ts";
 import { formatAge, formatTable } from "../table.ts";
 
+/** `sha256:` and 12 digits, which tell layers apart; `-o json` has all of them. */
+const TABLE_DIGEST_LENGTH = 19;
+
 export function command(): Command {
 	return verbCommand("layers", "Lists, builds, imports and removes layers.")
 		.usage("ls|build|import|rm [options]")
@@ -101,7 +104,7 @@ async function printLayers(shale: Shale, flags: OutputFlags): Promise<void> {
 		layer.name,
 		formatBytes(layer.sizeBytes),
 		formatAge(layer.createdAt, now),
-		layer.digest,
+		layer.digest.slice(0, TABLE_DIGEST_LENGTH),
 	]);
 	await print(formatTable(["LAYER", "SIZE", "AGE", "DIGEST"], rows));
 }

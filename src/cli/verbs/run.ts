@@ -12,10 +12,10 @@ import {
 	requireProgram,
 	type SandboxFlags,
 	toCreateSandbox,
-	toProcessOptions,
 	verbCommand,
 } from "../options.ts";
 import { notice, print } from "../output.ts";
+import { terminalSize } from "../terminal.ts";
 
 type RunFlags = SandboxFlags & ProgramFlags & { readonly keep?: true };
 
@@ -41,23 +41,22 @@ export function command(program?: readonly string[]): Command {
 async function run(argv: readonly string[], flags: RunFlags): Promise<number> {
 	using interrupts = new Interrupts();
 	const shale = await connect({ sessions: needsSession(flags), signal: interrupts.signal });
-	// The id is ours, so that the sandbox can be removed even when the answer to its creation never came.
 	const sandbox = shale.sandboxes.open(flags.id ?? newId("sb"));
-	const options = { timeoutMs: flags.timeout };
-	let isOurs = true;
 	try {
-		await shale.sandboxes
-			.create({ ...toCreateSandbox(flags), id: sandbox.id }, { signal: interrupts.signal })
-			.catch((error: unknown) => {
-				// The daemon refused, so there is no sandbox; or there is one of that id, but it is somebody else's.
-				if (error instanceof ShaleApiError) isOurs = false;
-				throw error;
-			});
-		return await runInForeground({ sandbox, argv, options, flags, interrupts });
+		await shale.sandboxes.create(
+			{ ...toCreateSandbox(flags), id: sandbox.id },
+			{ signal: interrupts.signal },
+		);
+	} catch (error) {
+		// Whatever became of it: an id that we made up is nobody else's. One that the user chose may well be.
+		if (flags.id === undefined) await remove(sandbox, interrupts);
+		throw error;
+	}
+	try {
+		return await runInForeground({ sandbox, argv, options: { timeoutMs: flags.timeout }, flags, interrupts });
 	} finally {
-		if (isOurs && flags.keep)
-			await notice(`the sandbox ${sandbox.id} is kept; shale rm ${sandbox.id} removes it`);
-		else if (isOurs) await remove(sandbox, interrupts);
+		if (flags.keep) await notice(`the sandbox ${sandbox.id} is kept; shale rm ${sandbox.id} removes it`);
+		else await remove(sandbox, interrupts);
 	}
 }
 
@@ -81,8 +80,8 @@ async function runDetached(argv: readonly string[], flags: RunFlags): Promise<nu
 	const sandbox = await shale.sandboxes.create(toCreateSandbox(flags));
 	try {
 		await sandbox.processes.start(argv, {
-			...toProcessOptions({ timeout: flags.timeout } as RunFlags),
-			terminal: flags.tty ? { columns: 80, rows: 24 } : undefined,
+			timeoutMs: flags.timeout,
+			terminal: flags.tty ? terminalSize() : undefined,
 		});
 	} catch (error) {
 		await sandbox.kill();

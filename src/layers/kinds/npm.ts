@@ -67,7 +67,7 @@ async function fetchPackage(
 	const found = `sha512-${hash.digest("base64")}`;
 	if (found === item.integrity) return tarball;
 	throw new ShaleError(
-		"unavailable",
+		"layer_damaged",
 		`npm package ${item.name} ${item.version} is not what the recipe expects`,
 		{
 			hint: "The registry serves other content than when the recipe was written; do not use it before you know why.",
@@ -88,7 +88,7 @@ async function unpackPackage(
 	await walkTree(hostFolder, async (path, kind) => {
 		if (kind === "folder" || kind === "file") return;
 		throw new ShaleError(
-			"unavailable",
+			"layer_damaged",
 			`${basename(tarball)} holds ${path}, which is neither a file nor a folder`,
 		);
 	});

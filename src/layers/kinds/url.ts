@@ -101,7 +101,7 @@ function toShownUrl(url: string): string {
 
 function wrongChecksum({ url, sha256 }: UrlRecipe, found: string): ShaleError {
 	const shown = toShownUrl(url);
-	return new ShaleError("unavailable", `${shown} is not what the recipe expects: its SHA-256 is ${found}`, {
+	return new ShaleError("layer_damaged", `${shown} is not what the recipe expects: its SHA-256 is ${found}`, {
 		hint: "Either the recipe is wrong, or the server gives something else now; do not use it before you know which.",
 		details: { url: shown, expected: sha256, found },
 	});

@@ -9,16 +9,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Stream } from "node:stream";
 import { fileURLToPath } from "node:url";
-import { AgentConnection } from "./connection.ts";
+import { AgentConnection } from "../../src/agent/connection.ts";
 
 export const agentPath = fileURLToPath(new URL("../../native/build/agent", import.meta.url));
 
-/** To be given to `skip`: false, or why these tests cannot run. */
-export function whyWithoutAgent(): string | false {
-	return existsSync(agentPath) ? false : "native/build/agent is not built";
+/** For `skip`: why these tests cannot run, or false. */
+export function missingAgent(): string | false {
+	if (existsSync(agentPath)) return false;
+	if (process.env.SHALE_TEST_MUST_RUN)
+		throw new Error("SHALE_TEST_MUST_RUN is set, but native/build/agent is missing");
+	return "needs native/build/agent";
 }
 
-export interface TestAgent {
+export interface RealAgent {
 	readonly pid: number;
 	/** A new connection, greeted; the agent drops the one before. */
 	open(): Promise<AgentConnection>;
@@ -29,7 +32,7 @@ export interface TestAgent {
 	stop(): Promise<void>;
 }
 
-export async function startTestAgent(path = agentPath): Promise<TestAgent> {
+export async function startAgent(path = agentPath): Promise<RealAgent> {
 	const directory = await mkdtemp(join(tmpdir(), "shale-agent-"));
 	const socketPath = join(directory, "agent.sock");
 	const boundPath = join(directory, "bound.sock");
