@@ -59,6 +59,7 @@ static struct process *create_record(const struct process_spec *spec)
 		return NULL;
 	process->output[0].watch.fd = process->output[1].watch.fd = process->input.watch.fd = -1;
 	process->is_terminal = spec->is_terminal;
+	process->is_transient = spec->is_transient;
 	process->id = strdup(spec->id);
 	if (process->id && keep_command(process, spec->program.argv))
 		return process;

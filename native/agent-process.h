@@ -37,6 +37,7 @@ struct process {
 	uint32_t command_bytes, command_words;
 	pid_t guest_pid;
 	bool is_terminal;
+	bool is_transient; // forgotten as soon as a reader has its exit
 	enum process_state state;
 
 	uint64_t started_ms, ended_ms; // CLOCK_REALTIME
@@ -56,7 +57,7 @@ struct process {
 struct process_spec {
 	const char *id;
 	struct spawn_request program; // without stdio, which process_start opens
-	bool wants_input, is_terminal;
+	bool wants_input, is_terminal, is_transient;
 	uint16_t cols, rows;
 	uint32_t timeout_ms; // 0: none
 	uint32_t ring_bytes; // of each stream; 0: the default

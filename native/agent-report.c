@@ -75,6 +75,8 @@ static void put_frames(struct process *process)
 		return;
 	put_exit(process);
 	process_detach(process);
+	if (process->is_transient)
+		process_forget(process);
 }
 
 static void put_process(const struct process *process)

@@ -12,7 +12,8 @@ enum {
 	START_PTY = 1,
 	START_STDIN = 2,
 	START_ATTACH = 4,
-	START_FLAGS = START_PTY | START_STDIN | START_ATTACH,
+	START_TRANSIENT = 8,
+	START_FLAGS = START_PTY | START_STDIN | START_ATTACH | START_TRANSIENT,
 
 	MAX_ARGUMENTS = 4096,
 	MAX_VARIABLES = 4096,
@@ -102,6 +103,7 @@ static struct start take_start(struct wire_reader *payload)
 	process->program.envp = envp;
 	process->is_terminal = start.flags & START_PTY;
 	process->wants_input = start.flags & START_STDIN;
+	process->is_transient = start.flags & START_TRANSIENT;
 	return start;
 }
 

@@ -1,6 +1,6 @@
 /*
- * The child's birth and the hand-over to it. The child is cloned early and waits; host operations then act on it
- * (cgroups, id maps, root); at `guest` it gets the word to go on, and reports through a pipe until it execs.
+ * The child's birth and its way to exec. It is cloned early, joins its cgroups and waits; host operations then act
+ * on it (id maps, root); at `guest` it gets the word to go on. The end of the status pipe is its exec, or its death.
  */
 #include "jailer.h"
 #include "jailer-kernel.h"
@@ -63,8 +63,8 @@ static int raise_fd(int fd)
 }
 
 /*
- * The child shares our descriptors until it is told to go on: so it will have those that later operations open.
- * It does not share memory, and is born in the nursery.
+ * The child shares our descriptors at first: it copies those that it needs, not those of all other children. It does
+ * not share memory, and is born in the nursery.
  */
 static int clone_child(struct launch *launch, uint64_t flags, int cgroup_fd)
 {
@@ -83,18 +83,44 @@ static int clone_child(struct launch *launch, uint64_t flags, int cgroup_fd)
 	return pid;
 }
 
+/* A wait_fifo of the plan is opened before clone, as the child never sees the host's tree. */
+static bool open_fifo(struct launch *launch)
+{
+	uint32_t clone_index = launch->op_index, index = plan_find(launch->plan, OP_WAIT_FIFO);
+	if (index == launch->plan->op_count)
+		return true;
+	const char *path = plan_text(&launch->plan->ops[index], 0);
+	struct spot spot;
+	struct stat status;
+	launch->op_index = index;
+	int error = allowed_spot(launch->jailer, path, &spot);
+	if (error < 0)
+		return fail(launch, error, path, "opening the fifo's directory, an allowed one");
+	/* For reading and writing: opening never blocks, and the fifo never reaches its end. */
+	int fd = sys_openat2(spot.dir_fd, spot.name, O_RDWR | O_NONBLOCK, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+	close(spot.dir_fd);
+	if (fd < 0)
+		return fail(launch, fd, path, "opening the fifo");
+	launch->fifo_fd = fd;
+	if (fstat(fd, &status) < 0 || !S_ISFIFO(status.st_mode) || fcntl(fd, F_SETFL, 0) < 0)
+		return fail(launch, EINVAL, path, "not a fifo");
+	launch->op_index = clone_index;
+	return true;
+}
+
 bool op_clone(struct launch *launch, const struct plan_op *op)
 {
 	uint64_t flags = 0;
 	int cgroup_fd = -1;
-	if (!parse_clone(launch, op, &flags, &cgroup_fd))
+	if (!open_joins(launch) || !open_fifo(launch) || !parse_clone(launch, op, &flags, &cgroup_fd))
 		return false;
+	*launch->jailer->progress = (struct progress){.op_index = launch->op_index};
 	if (pipe2(launch->go_fds, O_CLOEXEC) < 0 || pipe2(launch->status_fds, O_CLOEXEC) < 0) {
 		close_fd(&cgroup_fd);
 		return fail(launch, errno, "", "making the child's pipes");
 	}
 	/* A cgroup namespace begins at the cgroups that its maker is in, so the child makes it once it has joined them. */
-	launch->handover.cgroup_namespace = (flags & CLONE_NEWCGROUP) != 0;
+	launch->cgroup_namespace = (flags & CLONE_NEWCGROUP) != 0;
 	flags &= ~(uint64_t)CLONE_NEWCGROUP;
 	int pid = sys_setns(launch->jailer->nursery_ns, CLONE_NEWNS);
 	if (pid == 0) {
@@ -142,34 +168,10 @@ bool op_map_ids(struct launch *launch, const struct plan_op *op)
 	int error = write_map(launch, "uid_map", map);
 	if (error == 0)
 		error = write_map(launch, "gid_map", map);
+	if (error == 0 && write(launch->go_fds[1], "", 1) != 1)
+		error = -errno;
 	launch->host_id_base = (uint32_t)base;
-	launch->handover.mapped = error == 0;
 	return error == 0 || fail(launch, error, "", "writing the child's id maps");
-}
-
-/* A wait_fifo of the plan is opened here, as the child never sees the host's tree. */
-static bool open_fifo(struct launch *launch)
-{
-	uint32_t index = plan_find(launch->plan, OP_WAIT_FIFO);
-	launch->handover.fifo_fd = -1;
-	if (index == launch->plan->op_count)
-		return true;
-	const char *path = plan_text(&launch->plan->ops[index], 0);
-	struct spot spot;
-	launch->op_index = index;
-	int error = allowed_spot(launch->jailer, path, &spot);
-	if (error < 0)
-		return fail(launch, error, path, "opening the fifo's directory, an allowed one");
-	/* For reading and writing: opening never blocks, and the fifo never reaches its end. */
-	int fd = sys_openat2(spot.dir_fd, spot.name, O_RDWR | O_NONBLOCK, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
-	close(spot.dir_fd);
-	struct stat status;
-	if (fd >= 0 && (fstat(fd, &status) < 0 || !S_ISFIFO(status.st_mode) || fcntl(fd, F_SETFL, 0) < 0)) {
-		close(fd);
-		fd = -EINVAL;
-	}
-	launch->handover.fifo_fd = fd < 0 ? -1 : fd;
-	return fd >= 0 || fail(launch, fd, path, "opening the fifo");
 }
 
 static int remaining_ms(const struct timespec *start)
@@ -180,15 +182,14 @@ static int remaining_ms(const struct timespec *start)
 	return passed >= LAUNCH_TIMEOUT_MS ? 0 : (int)(LAUNCH_TIMEOUT_MS - passed);
 }
 
-/* The child has its own copies now; the end of file on the status pipe must mean that it has exec'd or died. */
+/* Once the child has its own copies: from then on the end of the status pipe means that it has exec'd or died. */
 static void close_child_ends(struct launch *launch)
 {
 	close_fd(&launch->go_fds[0]);
-	close_fd(&launch->go_fds[1]);
 	close_fd(&launch->status_fds[1]);
 }
 
-/* Waits until the status pipe can be read, or has ended. 0, or a negative errno. */
+/* Waits for a byte of the child. 1: there is one, 0: the pipe has ended, or a negative errno. */
 static int await_status(struct launch *launch, const struct timespec *start)
 {
 	struct pollfd fds[] = {
@@ -196,63 +197,50 @@ static int await_status(struct launch *launch, const struct timespec *start)
 		{.fd = launch->child.pidfd, .events = POLLIN},
 	};
 	int ready;
+	char byte;
 	do
 		ready = poll(fds, 2, remaining_ms(start));
 	while (ready < 0 && errno == EINTR);
 	if (ready <= 0)
 		return ready == 0 ? -ETIMEDOUT : -errno;
-	/* A child that died early has not told us to close its ends, without which there is no end of file. */
+	/* A child that died before it had its own descriptors: while we hold its ends there is no end of file. */
 	if (fds[0].revents == 0)
 		close_child_ends(launch);
-	return 0;
+	return sys_result(read(launch->status_fds[0], &byte, 1));
 }
 
-/* One report of the child. 1: there is one, 0: end of file, or a negative errno. */
-static int read_report(struct launch *launch, const struct timespec *start, struct report *report)
+/* Why the child did not get to exec. */
+static bool fail_with_child(struct launch *launch, int error)
 {
-	int error = await_status(launch, start);
+	const struct progress *progress = launch->jailer->progress;
+	launch->op_index = progress->op_index;
+	launch->failure.phase = PHASE_GUEST;
 	if (error < 0)
-		return error;
-	ssize_t count = read(launch->status_fds[0], report, sizeof *report);
-	if (count <= 0)
-		return count == 0 ? 0 : -errno;
-	return count == sizeof *report ? 1 : -EBADMSG;
-}
-
-static bool await_exec(struct launch *launch)
-{
-	struct timespec start;
-	struct report report;
-	enum report_kind last = 0;
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	for (;;) {
-		int result = read_report(launch, &start, &report);
-		if (result < 0)
-			return fail(launch, result, "", "waiting for the child");
-		if (result == 0)
-			break;
-		last = report.kind;
-		launch->op_index = report.op_index;
-		if (last == REPORT_UNSHARED)
-			close_child_ends(launch);
-		if (last == REPORT_WAITING)
-			return true;
-		if (last == REPORT_FAILED) {
-			launch->failure = report.failure;
-			return false;
-		}
-	}
-	return last == REPORT_EXECUTING || fail(launch, ECHILD, "", "the child died");
+		return fail(launch, error, "", "waiting for the child");
+	if (progress->stage != STAGE_FAILED)
+		return fail(launch, ECHILD, "", "the child died");
+	launch->failure = progress->failure;
+	return false;
 }
 
 bool launch_guest(struct launch *launch)
 {
-	uint32_t guest_index = launch->op_index;
-	if (!open_fifo(launch))
-		return false;
-	launch->op_index = guest_index;
-	if (write(launch->go_fds[1], &launch->handover, sizeof launch->handover) != sizeof launch->handover)
-		return fail(launch, EPIPE, "", "telling the child to go on");
-	launch->failure.phase = PHASE_GUEST;
-	return await_exec(launch);
+	struct timespec start;
+	clock_gettime(CLOCK_MONOTONIC, &start);
+	int status = await_status(launch, &start);
+	if (status == 1) {
+		close_child_ends(launch);
+		if (write(launch->go_fds[1], "", 1) == 1)
+			status = await_status(launch, &start);
+	}
+	enum stage stage = launch->jailer->progress->stage;
+	if ((status == 0 && stage == STAGE_EXECUTING) || (status == 1 && stage == STAGE_WAITING))
+		return true;
+	return fail_with_child(launch, status);
+}
+
+void prefer_child_failure(struct launch *launch)
+{
+	if (launch->child.pid != 0 && launch->jailer->progress->stage == STAGE_FAILED)
+		fail_with_child(launch, 0);
 }

@@ -103,15 +103,20 @@ bool op_rlimit(struct guest *guest, const struct plan_op *op)
 /* The plan counts as launched once the child waits; what fails afterwards shows in its exit. */
 bool op_wait_fifo(struct guest *guest, const struct plan_op *op)
 {
+	static struct progress own_progress;
 	struct launch *launch = guest->launch;
 	char byte;
 	ssize_t count;
-	guest_report(launch, REPORT_WAITING);
+	launch->jailer->progress->stage = STAGE_WAITING;
+	if (write(launch->status_fds[1], "", 1) != 1)
+		return fail(launch, errno, "", "telling the jailer");
+	/* The next launch may use the shared progress from now on. */
+	launch->jailer->progress = &own_progress;
 	close_fd(&launch->status_fds[1]);
 	do
-		count = read(launch->handover.fifo_fd, &byte, 1);
+		count = read(launch->fifo_fd, &byte, 1);
 	while (count < 0 && errno == EINTR);
-	close_fd(&launch->handover.fifo_fd);
+	close_fd(&launch->fifo_fd);
 	return count == 1 || fail(launch, count < 0 ? errno : EPIPE, plan_text(op, 0), "waiting for the fifo");
 }
 

@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #define FIRST_KEPT_FD 3
@@ -92,7 +91,7 @@ static bool reset_process(struct launch *launch)
 	/* All others are at their default since the jailer's start. */
 	for (size_t i = 0; i < IGNORED_SIGNAL_COUNT; i++)
 		signal(ignored_signals[i], SIG_DFL);
-	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0 || prctl(PR_SET_PDEATHSIG, 0) < 0 || setsid() < 0)
+	if (sigprocmask(SIG_SETMASK, &none, NULL) < 0 || setsid() < 0)
 		return fail(launch, errno, "", "starting a session");
 	/* Not to possess the keys of whoever started the daemon. */
 	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
@@ -124,7 +123,7 @@ bool op_exec(struct guest *guest, const struct plan_op *op)
 		return fail(launch, ENOENT, "@agent", "the jailer was given no agent");
 	if (!arrange_descriptors(launch, &program) || !reset_process(launch))
 		return false;
-	guest_report(launch, REPORT_EXECUTING);
+	launch->jailer->progress->stage = STAGE_EXECUTING;
 	if (!apply_seccomp(guest))
 		return false;
 	if (program.path != NULL)

@@ -63,7 +63,7 @@ static void launch_open(struct launch *launch, struct jailer *jailer, const stru
 		.go_fds = {-1, -1},
 		.status_fds = {-1, -1},
 		.root = {.upper_fd = -1, .userns_fd = -1},
-		.handover = {.fifo_fd = -1},
+		.fifo_fd = -1,
 	};
 	for (int i = 0; i < MAX_SLOTS; i++)
 		launch->slots[i] = -1;
@@ -82,9 +82,9 @@ static void launch_release(struct launch *launch)
 		close_fd(&launch->root.layer_fds[i]);
 	close_fd(&launch->root.upper_fd);
 	close_fd(&launch->root.userns_fd);
-	close_fd(&launch->handover.fifo_fd);
-	for (uint32_t i = 0; i < launch->handover.join_count; i++)
-		close_fd(&launch->handover.joins[i].fd);
+	close_fd(&launch->fifo_fd);
+	for (uint32_t i = 0; i < launch->join_count; i++)
+		close_fd(&launch->joins[i].tasks_fd);
 }
 
 /* Undoes the host operations before `end`, last first. What failed stays the failure that is reported. */
@@ -116,6 +116,9 @@ bool launch_run(struct launch *launch, struct jailer *jailer, const struct plan 
 		done = host_ops[op->spec->opcode].run(launch, op);
 		index += done;
 	}
+	/* An operation on a child that has given up fails too; what the child says is the cause. */
+	if (!done)
+		prefer_child_failure(launch);
 	launch_release(launch);
 	if (!done)
 		undo_before(launch, index);

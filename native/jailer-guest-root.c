@@ -77,21 +77,31 @@ static int make_directories(const struct guest *guest, const char *path, mode_t 
 	return dir_fd;
 }
 
+/* A detached mount, or -1 after fail(). */
+static int make_filesystem(struct launch *launch, const struct plan_op *op)
+{
+	const char *filesystem = plan_text(op, 0), *options = op->word_count > 3 ? plan_text(op, 3) : "";
+	uint64_t attributes;
+	int mount_fd = -EPERM;
+	if (!is_guest_filesystem(filesystem))
+		fail(launch, EPERM, filesystem, "not a filesystem for guests");
+	else if (!parse_mount_flags(plan_text(op, 2), &attributes))
+		fail(launch, EINVAL, plan_text(op, 2), "unknown mount flag");
+	else if ((mount_fd = mount_new(filesystem, options, attributes)) < 0)
+		fail(launch, mount_fd, filesystem, "making the filesystem");
+	return mount_fd < 0 ? -1 : mount_fd;
+}
+
 bool op_mount(struct guest *guest, const struct plan_op *op)
 {
-	const char *filesystem = plan_text(op, 0), *target = plan_text(op, 1);
-	uint64_t attributes;
-	if (!is_guest_filesystem(filesystem))
-		return fail(guest->launch, EPERM, filesystem, "not a filesystem for guests");
-	if (!parse_mount_flags(plan_text(op, 2), &attributes))
-		return fail(guest->launch, EINVAL, plan_text(op, 2), "unknown mount flag");
+	const char *target = plan_text(op, 1);
+	int mount_fd = make_filesystem(guest->launch, op);
+	if (mount_fd < 0)
+		return false;
 	int target_fd = make_directories(guest, target, 0755, STRICT);
-	if (target_fd < 0)
-		return fail(guest->launch, target_fd, target, "opening the mount's target");
-	int mount_fd = mount_new(filesystem, op->word_count > 3 ? plan_text(op, 3) : "", attributes);
-	int error = mount_fd < 0 ? mount_fd : sys_move_mount(mount_fd, target_fd, "");
+	int error = target_fd < 0 ? target_fd : sys_move_mount(mount_fd, target_fd, "");
 	close_fd(&mount_fd);
-	close(target_fd);
+	close_fd(&target_fd);
 	return error == 0 || fail(guest->launch, error, target, "mounting");
 }
 

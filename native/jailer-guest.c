@@ -1,14 +1,11 @@
 /*
- * The child, from its birth to exec. It waits until the jailer has done its part, then runs the guest operations
- * inside its own namespaces. What goes wrong is reported through the status pipe; then it exits.
+ * The child, from its birth to exec. It joins its cgroups, waits until the jailer has done its part, then runs the
+ * guest operations inside its own namespaces. What goes wrong it leaves in the shared progress, and exits.
  */
 #include "jailer.h"
 #include "jailer-kernel.h"
 
-#include <grp.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 
 static guest_function *const guest_ops[OP_LIMIT] = {
@@ -27,45 +24,42 @@ static guest_function *const guest_ops[OP_LIMIT] = {
 	[OP_EXEC] = op_exec,
 };
 
-void guest_report(struct launch *launch, enum report_kind kind)
-{
-	struct report report = {.kind = kind, .op_index = launch->op_index, .failure = launch->failure};
-	if (launch->status_fds[1] >= 0 && write(launch->status_fds[1], &report, sizeof report) != sizeof report)
-		_exit(127);
-}
-
-/* Blocks until the jailer's word to go on, which brings what happened since the clone. */
-static bool await_go(struct launch *launch)
-{
-	ssize_t count;
-	do
-		count = read(launch->go_fds[0], &launch->handover, sizeof launch->handover);
-	while (count < 0 && errno == EINTR);
-	return count == sizeof launch->handover;
-}
-
 /* From here on our descriptors are our own. Those of the other children are not even copied. */
 static bool unshare_descriptors(struct launch *launch)
 {
 	int error = sys_close_range(CHILD_FD_BASE, ~0U, CLOSE_RANGE_UNSHARE);
 	if (error < 0)
 		return fail(launch, error, "", "unsharing the descriptors");
-	guest_report(launch, REPORT_UNSHARED);
-	return true;
+	/* So that the jailer's death ends the wait for its word. */
+	close_fd(&launch->go_fds[1]);
+	close_fd(&launch->status_fds[0]);
+	return write(launch->status_fds[1], "", 1) == 1 || fail(launch, errno, "", "telling the jailer");
 }
 
 /* See op_cgroup_join for why the child does this itself. */
 static bool join_cgroups(struct launch *launch)
 {
-	uint32_t guest_index = launch->op_index;
-	for (uint32_t i = 0; i < launch->handover.join_count; i++) {
-		launch->op_index = launch->handover.joins[i].op_index;
-		if (write(launch->handover.joins[i].fd, "0", 1) != 1)
+	uint32_t clone_index = launch->op_index;
+	for (uint32_t i = 0; i < launch->join_count; i++) {
+		launch->op_index = launch->joins[i].op_index;
+		if (write(launch->joins[i].tasks_fd, "0", 1) != 1)
 			return fail(launch, errno, plan_text(&launch->plan->ops[launch->op_index], 0), "joining the cgroup");
 	}
-	launch->op_index = guest_index;
-	int error = launch->handover.cgroup_namespace ? sys_unshare(CLONE_NEWCGROUP) : 0;
+	launch->op_index = clone_index;
+	int error = launch->cgroup_namespace ? sys_unshare(CLONE_NEWCGROUP) : 0;
 	return error == 0 || fail(launch, error, "", "making the cgroup namespace");
+}
+
+/* Blocks until the jailer's word, see go_fds. Without it there is nobody to tell. */
+static void await_go(struct launch *launch)
+{
+	char byte;
+	ssize_t count;
+	do
+		count = read(launch->go_fds[0], &byte, 1);
+	while (count < 0 && errno == EINTR);
+	if (count != 1)
+		_exit(127);
 }
 
 /*
@@ -80,8 +74,12 @@ static bool become_guest_root(struct launch *launch)
 	return true;
 }
 
-static bool open_trees(struct guest *guest)
+static bool await_root(struct guest *guest)
 {
+	if (guest->has_root)
+		return true;
+	await_go(guest->launch);
+	guest->has_root = true;
 	guest->nursery_fd = sys_openat2(AT_FDCWD, "/", O_PATH | O_DIRECTORY, 0, 0);
 	guest->root_fd = sys_openat2(AT_FDCWD, "/root", O_PATH | O_DIRECTORY, 0, RESOLVE_NO_SYMLINKS);
 	if (guest->nursery_fd < 0 || guest->root_fd < 0)
@@ -94,7 +92,7 @@ static bool open_trees(struct guest *guest)
  * The new root takes the nursery's place. The nursery ends up on top of it, and one unmount takes it away together
  * with the layers, the upper, and the host's /proc and /sys; the overlay holds on to what it needs.
  */
-bool guest_leave_nursery(struct guest *guest)
+static bool leave_nursery(struct guest *guest)
 {
 	int error = sys_result(fchdir(guest->root_fd));
 	if (error == 0)
@@ -108,12 +106,22 @@ bool guest_leave_nursery(struct guest *guest)
 	return error == 0 || fail(guest->launch, error, "/", "entering the root");
 }
 
-static bool prepare(struct guest *guest)
+/* What the child does as soon as it is born, and when its ids are mapped. */
+static bool prepare(struct launch *launch)
 {
-	struct launch *launch = guest->launch;
 	umask(0);
+	if (!unshare_descriptors(launch) || !join_cgroups(launch))
+		return false;
+	if (plan_find(launch->plan, OP_MAP_IDS) < launch->plan->op_count)
+		await_go(launch);
 	launch->op_index = plan_find(launch->plan, OP_GUEST);
-	return unshare_descriptors(launch) && join_cgroups(launch) && become_guest_root(launch) && open_trees(guest);
+	return become_guest_root(launch);
+}
+
+/* These two may run while the jailer is still busy with the root, if the plan has them first. */
+static bool needs_root(const struct plan_op *op)
+{
+	return op->spec->opcode != OP_HOSTNAME && op->spec->opcode != OP_NETLINK;
 }
 
 /* The nursery is needed as long as the root is being built, so entering waits for the first other operation. */
@@ -124,7 +132,7 @@ static bool enter_root_before(struct guest *guest, uint32_t index)
 	if (index <= enter_root || guest->nursery_fd < 0 || op_builds_root(launch->plan->ops[index].spec->opcode))
 		return true;
 	launch->op_index = enter_root;
-	return guest_leave_nursery(guest);
+	return leave_nursery(guest);
 }
 
 static bool run_operations(struct guest *guest)
@@ -133,6 +141,9 @@ static bool run_operations(struct guest *guest)
 	const struct plan *plan = launch->plan;
 	for (uint32_t i = launch->op_index + 1; i < plan->op_count; i++) {
 		const struct plan_op *op = &plan->ops[i];
+		launch->op_index = launch->jailer->progress->op_index = i;
+		if (needs_root(op) && !await_root(guest))
+			return false;
 		if (!enter_root_before(guest, i))
 			return false;
 		launch->op_index = i;
@@ -142,14 +153,18 @@ static bool run_operations(struct guest *guest)
 	return false; /* exec does not return when it succeeds */
 }
 
+/* The end of the status pipe, which is our exit, makes the jailer look at this. */
+static _Noreturn void give_up(struct launch *launch)
+{
+	*launch->jailer->progress = (struct progress){STAGE_FAILED, launch->op_index, launch->failure};
+	_exit(127);
+}
+
 void guest_main(struct launch *launch)
 {
 	struct guest guest = {.launch = launch, .nursery_fd = -1, .root_fd = -1, .route_fd = -1};
-	/* While we share descriptors with the jailer, its death would not end the read below. */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	launch->failure.phase = PHASE_GUEST;
-	if (await_go(launch) && prepare(&guest))
+	if (prepare(launch))
 		run_operations(&guest);
-	guest_report(launch, REPORT_FAILED);
-	_exit(127);
+	give_up(launch);
 }

@@ -107,11 +107,20 @@ static void raise_descriptor_limit(void)
 	}
 }
 
+static struct progress *share_progress(void)
+{
+	void *memory = mmap(NULL, sizeof(struct progress), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		die("shared memory", errno);
+	return memory;
+}
+
 void home_open(struct jailer *jailer, const struct options *options)
 {
 	set_signals();
 	umask(077);
 	*jailer = (struct jailer){.layers_fd = -1, .agent_fd = -1};
+	jailer->progress = share_progress();
 	if (options->agent_path != NULL)
 		jailer->agent_fd = seal_agent(options->agent_path);
 	enter_private_mounts();

@@ -23,7 +23,7 @@ static int open_child_userns(const struct launch *launch)
 bool op_root_begin(struct launch *launch, const struct plan_op *op)
 {
 	(void)op;
-	if (!launch->handover.mapped)
+	if (launch->host_id_base == 0)
 		return true;
 	launch->root.userns_fd = open_child_userns(launch);
 	return launch->root.userns_fd >= 0 ||

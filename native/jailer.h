@@ -40,6 +40,7 @@ struct jailer {
 	int layers_fd;		/* likewise; -1 when `jailer run` was given no run directory */
 	int agent_fd; /* sealed memfd, -1 when there is none */
 	int null_fd;
+	struct progress *progress; /* of the launch that runs */
 	int home_ns;	/* the jailer's private mount namespace: the host's tree and the layers */
 	int nursery_ns; /* an empty tree in which children are born, see jailer-nursery.c */
 };
@@ -56,16 +57,19 @@ struct child {
 	int pidfd;
 };
 
-/* What the child has to know of operations that ran after it was cloned; sent with the word to go on. */
-struct handover {
-	bool mapped;
-	bool cgroup_namespace;
-	int fifo_fd;
-	uint32_t join_count;
-	struct {
-		uint32_t op_index;
-		int fd;
-	} joins[MAX_JOINS];
+/* A v1 cgroup for the child to join; see open_joins. */
+struct cgroup_join {
+	uint32_t op_index;
+	int tasks_fd;
+};
+
+enum stage { STAGE_RUNNING, STAGE_WAITING, STAGE_EXECUTING, STAGE_FAILED };
+
+/* Where the child is, in memory that it shares with the jailer until it execs. */
+struct progress {
+	enum stage stage;
+	uint32_t op_index;
+	struct failure failure;
 };
 
 struct root {
@@ -81,11 +85,15 @@ struct launch {
 	uint32_t op_index; /* the operation that runs, or that failed */
 	struct failure failure;
 	struct child child;
+	bool cgroup_namespace; /* the child makes it, after its joins */
 	uint32_t host_id_base; /* 0 without map_ids */
 	int slots[MAX_SLOTS];
-	int go_fds[2], status_fds[2];
+	int go_fds[2];	   /* one byte to the child when its ids are mapped, one when its root is there */
+	int status_fds[2]; /* one byte from the child when it has its own descriptors, one when it waits; the end at exec */
+	int fifo_fd;	   /* of wait_fifo */
 	struct root root;
-	struct handover handover;
+	uint32_t join_count;
+	struct cgroup_join joins[MAX_JOINS];
 };
 
 typedef bool op_function(struct launch *launch, const struct plan_op *op);
@@ -138,37 +146,36 @@ int allowed_spot(const struct jailer *jailer, const char *path, struct spot *spo
 /* Opens an image file: regular, root's, writable by nobody else. A descriptor, or a negative errno. */
 int open_image(const char *path, int flags);
 
+/* jailer-cgroup.c */
+
+/* Opens what the plan's cgroup_join operations need; called by clone. */
+bool open_joins(struct launch *launch);
+
 /* jailer-layers.c */
 
 /* Mounts an image through an AUTOCLEAR loop device. A detached mount, or a negative errno. */
 int mount_image(int image_fd, const char *path, const char *filesystem, bool read_only);
 
 /* jailer-clone.c */
+
+/* Lets the child go on, and waits until it has exec'd or waits for its fifo. */
 bool launch_guest(struct launch *launch);
+/* If the child has failed, that is the launch's failure. */
+void prefer_child_failure(struct launch *launch);
 void undo_clone(struct launch *launch, const struct plan_op *op);
 
 /* jailer-guest.c: everything below runs in the child. */
 struct guest {
 	struct launch *launch;
-	int nursery_fd; /* O_PATH of the tree the child was born in; -1 once it has left */
-	int root_fd;	/* O_PATH of the new root */
+	bool has_root;	/* the jailer has finished the root */
+	int nursery_fd; /* O_PATH of the tree the child was born in, -1 unless it has the root and has not entered it */
+	int root_fd;	/* O_PATH of the new root, likewise */
 	int route_fd;	/* rtnetlink socket, -1 until needed */
 	uint32_t seccomp_index; /* the operation whose filter exec loads; 0: none */
 };
 typedef bool guest_function(struct guest *guest, const struct plan_op *op);
 
-enum report_kind { REPORT_UNSHARED = 1, REPORT_WAITING, REPORT_EXECUTING, REPORT_FAILED };
-/* What the child writes to the status pipe; small enough to be atomic. */
-struct report {
-	enum report_kind kind;
-	uint32_t op_index;
-	struct failure failure;
-};
-_Static_assert(sizeof(struct report) <= PIPE_BUF, "a report must be written atomically");
-
 _Noreturn void guest_main(struct launch *launch);
-void guest_report(struct launch *launch, enum report_kind kind);
-bool guest_leave_nursery(struct guest *guest);
 int load_seccomp(const struct plan_op *op);
 
 /* jailer-serve.c */

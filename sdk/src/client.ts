@@ -1,4 +1,5 @@
 /** The client of one daemon. */
+import type { Http } from "./http.ts";
 import { Layers } from "./layers.ts";
 import { Sandboxes } from "./sandbox.ts";
 import { DEFAULT_URL, Transport, type WebSocketConstructor } from "./transport.ts";
@@ -14,6 +15,8 @@ export interface ShaleOptions {
 	 * slows the program, without it what is unread waits in memory.
 	 */
 	readonly WebSocket?: WebSocketConstructor | undefined;
+	/** In place of the platform's fetch, for everything but sessions. */
+	readonly http?: Http | undefined;
 }
 
 export class Shale {
@@ -28,6 +31,7 @@ export class Shale {
 			url: options.url ?? environment("SHALE_URL") ?? DEFAULT_URL,
 			token: options.token ?? environment("SHALE_TOKEN"),
 			WebSocket: options.WebSocket,
+			http: options.http,
 		});
 		this.url = this.#transport.url;
 		this.sandboxes = new Sandboxes(this.#transport);

@@ -10,6 +10,7 @@ export {
 	ShaleConnectionError,
 	systemErrorCode,
 } from "./errors.ts";
+export { fetchHttp, type Http, type HttpAnswer, type HttpRequest } from "./http.ts";
 export { type BuildOptions, Layers } from "./layers.ts";
 export { Processes, type StartOptions } from "./processes.ts";
 export { type CallOptions, Sandbox, Sandboxes } from "./sandbox.ts";

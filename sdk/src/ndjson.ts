@@ -15,7 +15,7 @@ const NEWLINE = 0x0a;
  * @throws ShaleConnectionError on a line over `maxLineBytes` or one that is not a JSON object.
  */
 export async function* readNdjson(
-	body: ReadableStream<Uint8Array>,
+	body: AsyncIterable<Uint8Array>,
 	{ maxLineBytes = MAX_LINE_BYTES }: { readonly maxLineBytes?: number } = {},
 ): AsyncGenerator<Readonly<Record<string, unknown>>> {
 	for await (const line of readLines(body, maxLineBytes)) {
@@ -23,8 +23,7 @@ export async function* readNdjson(
 	}
 }
 
-async function* readLines(body: ReadableStream<Uint8Array>, maxLineBytes: number): AsyncGenerator<string> {
-	const reader = body.getReader();
+async function* readLines(body: AsyncIterable<Uint8Array>, maxLineBytes: number): AsyncGenerator<string> {
 	const decoder = new TextDecoder();
 	let parts: Uint8Array[] = [];
 	let partBytes = 0;
@@ -41,22 +40,16 @@ async function* readLines(body: ReadableStream<Uint8Array>, maxLineBytes: number
 		}
 		if (part.byteLength > 0) parts.push(part);
 	};
-	try {
-		for (let read = await reader.read(); !read.done; read = await reader.read()) {
-			const chunk = read.value;
-			let start = 0;
-			for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
-				keep(chunk.subarray(start, end));
-				start = end + 1;
-				yield takeLine();
-			}
-			keep(chunk.subarray(start));
+	for await (const chunk of body) {
+		let start = 0;
+		for (let end = chunk.indexOf(NEWLINE); end !== -1; end = chunk.indexOf(NEWLINE, start)) {
+			keep(chunk.subarray(start, end));
+			start = end + 1;
+			yield takeLine();
 		}
-		if (partBytes > 0) yield takeLine();
-	} finally {
-		// Cancelling a stream that has ended or failed is harmless, and its outcome tells nothing new.
-		await reader.cancel().catch(() => undefined);
+		keep(chunk.subarray(start));
 	}
+	if (partBytes > 0) yield takeLine();
 }
 
 function parseObject(line: string): Readonly<Record<string, unknown>> {

@@ -28,8 +28,8 @@ export class Sandbox {
 
 	/** Makes a sandbox; it can run programs when this resolves. */
 	static async create(options: CreateSandbox & ShaleOptions & CallOptions = {}): Promise<Sandbox> {
-		const { url, token, WebSocket, signal, ...request } = options;
-		return await new Shale({ url, token, WebSocket }).sandboxes.create(request, { signal });
+		const { url, token, WebSocket, http, signal, ...request } = options;
+		return await new Shale({ url, token, WebSocket, http }).sandboxes.create(request, { signal });
 	}
 
 	/** A handle of a sandbox that exists. @throws ShaleApiError `not_found` */

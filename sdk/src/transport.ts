@@ -1,5 +1,6 @@
 /** Requests to one daemon: addresses, the token, error answers, streams of events, the WebSocket's opening. */
 import { type ErrorBody, ShaleApiError, ShaleConnectionError, systemErrorCode } from "./errors.ts";
+import { fetchHttp, type Http, type HttpAnswer } from "./http.ts";
 import { readNdjson } from "./ndjson.ts";
 
 export const DEFAULT_URL = "http://127.0.0.1:7522";
@@ -35,6 +36,8 @@ export interface TransportOptions {
 	readonly token?: string | undefined;
 	/** In place of the platform's own, which cannot be paused; `ws` fits. */
 	readonly WebSocket?: WebSocketConstructor | undefined;
+	/** In place of the platform's fetch. */
+	readonly http?: Http | undefined;
 }
 
 export interface RequestOptions {
@@ -54,10 +57,10 @@ export class Transport {
 	readonly url: string;
 	readonly #headers: Readonly<Record<string, string>>;
 	readonly #WebSocket: WebSocketConstructor | undefined;
-	#dispatcher: unknown;
+	readonly #http: Http;
 
 	/** @throws TypeError when the URL is not http or https. */
-	constructor({ url, token, WebSocket: socketConstructor }: TransportOptions) {
+	constructor({ url, token, WebSocket: socketConstructor, http = fetchHttp }: TransportOptions) {
 		const base = new URL(url);
 		if (base.protocol !== "http:" && base.protocol !== "https:") {
 			throw new TypeError(`${url} is not an http or https URL`);
@@ -65,60 +68,45 @@ export class Transport {
 		this.url = base.href.replace(/\/+$/, "");
 		this.#headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
 		this.#WebSocket = socketConstructor;
+		this.#http = http;
 	}
 
 	/**
 	 * One request; the answer's body is not read yet.
 	 * @throws ShaleApiError for an error answer, ShaleConnectionError when none came, or the signal's reason.
 	 */
-	async request(method: string, path: string, options: RequestOptions = {}): Promise<Response> {
+	async request(method: string, path: string, options: RequestOptions = {}): Promise<HttpAnswer> {
 		const { query, json, body, accept = "application/json", signal } = options;
 		const headers: Record<string, string> = { ...this.#headers, Accept: accept };
-		const init: Record<string, unknown> = { method, headers };
-		if (signal) init.signal = signal;
-		if (json !== undefined) {
-			headers["Content-Type"] = "application/json";
-			init.body = JSON.stringify(json);
-		} else if (body !== undefined) {
-			headers["Content-Type"] = "application/octet-stream";
-			init.body = body;
-			init.duplex = "half";
-		}
-		this.#dispatcher ??= patientDispatcher();
-		if (this.#dispatcher) init.dispatcher = this.#dispatcher;
-		let response: Response;
-		try {
-			response = await fetch(this.#address(path, query), init as RequestInit);
-		} catch (error) {
-			throw this.#connectionError(error, signal);
-		}
-		if (!response.ok) throw await readError(response);
-		return response;
-	}
-
-	async json<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
-		const response = await this.request(method, path, options);
-		try {
-			return (await response.json()) as T;
-		} catch (error) {
-			throw this.#connectionError(error, options.signal);
-		}
+		if (json !== undefined) headers["Content-Type"] = "application/json";
+		else if (body !== undefined) headers["Content-Type"] = "application/octet-stream";
+		const answer = await this.#guard(signal, () =>
+			this.#http({
+				method,
+				url: this.#address(path, query),
+				headers,
+				body: json === undefined ? body : JSON.stringify(json),
+				signal,
+			}),
+		);
+		if (answer.status < 200 || answer.status > 299) throw await readError(answer);
+		return answer;
 	}
 
 	async text(method: string, path: string, options: RequestOptions = {}): Promise<string> {
-		const response = await this.request(method, path, { accept: "text/plain", ...options });
-		try {
-			return await response.text();
-		} catch (error) {
-			throw this.#connectionError(error, options.signal);
-		}
+		const { body } = await this.request(method, path, { accept: "text/plain", ...options });
+		return await this.#guard(options.signal, () => readText(body));
+	}
+
+	async json<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
+		const text = await this.text(method, path, { accept: "application/json", ...options });
+		return await this.#guard(options.signal, async () => JSON.parse(text) as T);
 	}
 
 	/** For answers without content. */
 	async send(method: string, path: string, options: RequestOptions = {}): Promise<void> {
-		const response = await this.request(method, path, options);
 		// Read, not cancelled: the connection can then be used again.
-		await response.arrayBuffer();
+		await this.text(method, path, options);
 	}
 
 	/**
@@ -130,10 +118,9 @@ export class Transport {
 		path: string,
 		{ last, ...options }: RequestOptions & { readonly last: readonly string[] },
 	): AsyncGenerator<Readonly<Record<string, unknown>>> {
-		const response = await this.request(method, path, { accept: "application/x-ndjson", ...options });
-		if (!response.body) throw new ShaleConnectionError("the daemon's answer has no body");
+		const { body } = await this.request(method, path, { accept: "application/x-ndjson", ...options });
 		try {
-			for await (const event of readNdjson(response.body)) {
+			for await (const event of readNdjson(body)) {
 				if (event.type === "error") throw new ShaleApiError(toErrorBody(event));
 				yield event;
 				if (typeof event.type === "string" && last.includes(event.type)) return;
@@ -166,6 +153,15 @@ export class Transport {
 		return `${this.url}${path}${search.size > 0 ? `?${search}` : ""}`;
 	}
 
+	async #guard<T>(signal: AbortSignal | undefined, action: () => Promise<T>): Promise<T> {
+		try {
+			signal?.throwIfAborted();
+			return await action();
+		} catch (error) {
+			throw this.#connectionError(error, signal);
+		}
+	}
+
 	#connectionError(error: unknown, signal: AbortSignal | undefined): unknown {
 		if (signal?.aborted) return signal.reason;
 		if (error instanceof ShaleApiError || error instanceof ShaleConnectionError) return error;
@@ -179,29 +175,31 @@ export function apiPath(...parts: readonly string[]): string {
 	return `/v1/${parts.map(encodeURIComponent).join("/")}`;
 }
 
-async function readError(response: Response): Promise<ShaleApiError> {
-	const text = await readText(response, MAX_ERROR_BYTES).catch(() => "");
-	let body: unknown;
+async function readError({ status, body }: HttpAnswer): Promise<ShaleApiError> {
+	const text = await readText(body, MAX_ERROR_BYTES).catch(() => "");
+	let value: unknown;
 	try {
-		body = JSON.parse(text);
+		value = JSON.parse(text);
 	} catch {
 		// Something between us and the daemon answered; what it said is the best there is to show.
-		body = { message: `HTTP ${response.status}: ${text.trim().slice(0, 200) || response.statusText}` };
+		value = { message: `HTTP ${status}: ${text.trim().slice(0, 200)}` };
 	}
-	return new ShaleApiError(toErrorBody(body), response.status);
+	return new ShaleApiError(toErrorBody(value), status);
 }
 
-async function readText(response: Response, maxBytes: number): Promise<string> {
-	if (!response.body) return "";
+async function readText(
+	body: AsyncIterable<Uint8Array>,
+	maxBytes = Number.POSITIVE_INFINITY,
+): Promise<string> {
 	const decoder = new TextDecoder();
 	let text = "";
 	let readBytes = 0;
-	for await (const chunk of response.body as ReadableStream<Uint8Array>) {
+	for await (const chunk of body) {
 		text += decoder.decode(chunk, { stream: true });
 		readBytes += chunk.byteLength;
 		if (readBytes >= maxBytes) break;
 	}
-	return text;
+	return text + decoder.decode();
 }
 
 /** The error body within an untrusted value. */
@@ -215,15 +213,4 @@ export function toErrorBody(value: unknown): ErrorBody {
 			? { details: body.details as Record<string, unknown> }
 			: {}),
 	};
-}
-
-/**
- * Node's fetch gives up on an answer that is silent for five minutes, but a program may well be. Its agent is
- * only reachable by this symbol (undici's lib/global.js); where there is none (Deno, Bun), nothing is changed.
- */
-function patientDispatcher(): unknown {
-	const current = (globalThis as Record<symbol, unknown>)[Symbol.for("undici.globalDispatcher.1")];
-	if (typeof current !== "object" || current === null) return undefined;
-	const Agent = current.constructor as new (options: object) => unknown;
-	return new Agent({ headersTimeout: 0, bodyTimeout: 0 });
 }

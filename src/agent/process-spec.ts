@@ -40,11 +40,13 @@ export interface StartProcess {
 	readonly limits?: readonly ResourceLimit[];
 	/** Default true. False: its output goes into the rings only, `output()` is empty and `exited` rejects. */
 	readonly attach?: boolean;
+	/** Keep nothing of it once its exit was sent to a reader. Default: kept until `forget`. */
+	readonly isTransient?: boolean;
 }
 
 export const DEFAULT_WINDOW_BYTES = 256 * 1024;
 
-const FLAG = { pty: 1, stdin: 2, attach: 4 } as const;
+const FLAG = { pty: 1, stdin: 2, attach: 4, transient: 8 } as const;
 const U16_MAX = 0xffff;
 const U32_MAX = 0xffff_ffff;
 const MAX_ID_BYTES = 128;
@@ -100,7 +102,10 @@ export function encodeStart(channel: number, spec: StartProcess): Buffer {
 	if (!argv[0]) throw new ShaleError("invalid_argument", "the program to start is empty");
 	if (pty) checkTerminalSize(pty);
 	const flags =
-		(pty ? FLAG.pty : 0) | (spec.stdin ? FLAG.stdin : 0) | (spec.attach === false ? 0 : FLAG.attach);
+		(pty ? FLAG.pty : 0) |
+		(spec.stdin ? FLAG.stdin : 0) |
+		(spec.attach === false ? 0 : FLAG.attach) |
+		(spec.isTransient ? FLAG.transient : 0);
 
 	const frame = new FrameWriter(REQUEST.start, channel)
 		.u32(flags)

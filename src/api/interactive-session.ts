@@ -113,7 +113,7 @@ export class InteractiveSession {
 			}
 		} catch (error) {
 			// It has ended meanwhile: its exit tells.
-			if (toShaleError(error).code !== "not_found") throw error;
+			if (!["not_found", "conflict"].includes(toShaleError(error).code)) throw error;
 		}
 	}
 

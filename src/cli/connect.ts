@@ -8,6 +8,7 @@ import {
 	type WebSocketConstructor,
 } from "../../sdk/src/index.ts";
 import { ShaleError } from "../lib/errors.ts";
+import { nodeHttp } from "./node-http.ts";
 import { readClientSettings, toLoopbackListen } from "./settings.ts";
 
 export interface ConnectOptions {
@@ -22,7 +23,7 @@ export async function connect({ sessions = false, signal }: ConnectOptions = {})
 	const WebSocket = sessions
 		? ((await import("ws")).WebSocket as unknown as WebSocketConstructor)
 		: undefined;
-	const shale = new Shale({ url, token, WebSocket });
+	const shale = new Shale({ url, token, WebSocket, http: nodeHttp });
 	try {
 		await shale.health({ signal });
 	} catch (error) {
@@ -37,7 +38,8 @@ export async function connect({ sessions = false, signal }: ConnectOptions = {})
 
 /** A client of the daemon that runs, without starting one. */
 export async function connectToRunning(): Promise<Shale> {
-	return new Shale(await readClientSettings());
+	const { url, token } = await readClientSettings();
+	return new Shale({ url, token, http: nodeHttp });
 }
 
 async function answers(shale: Shale): Promise<boolean> {

@@ -25,10 +25,8 @@ async function run(
 	{ signal, ...request }: ExecRequest,
 ): Promise<ExecResult> {
 	const startedAt = performance.now();
-	const process = await startOn(
-		agent,
-		toAgentStart(sandbox, { ...request, stdin: request.stdin !== undefined }),
-	);
+	const start = toAgentStart(sandbox, { ...request, stdin: request.stdin !== undefined });
+	const process = await startOn(agent, { ...start, isTransient: true });
 	const kill = () => void agent.signal(process.id, constants.signals.SIGKILL, "group").catch(() => undefined);
 	signal?.addEventListener("abort", kill, { once: true });
 	if (signal?.aborted) kill();
@@ -42,7 +40,6 @@ async function run(
 		return { processId: process.id, ...exit, ...output, durationMs: performance.now() - startedAt };
 	} finally {
 		signal?.removeEventListener("abort", kill);
-		void agent.forget(process.id).catch(() => undefined);
 	}
 }
 

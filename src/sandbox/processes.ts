@@ -123,7 +123,8 @@ export function toAgentStart(sandbox: Sandbox, request: StartProcess): AgentStar
 		argv: request.argv,
 		env,
 		cwd: request.workdir ?? sandbox.workdir,
-		user,
+		// The agent's own word for root, for which it reads no /etc/passwd.
+		user: user === "0" ? "" : user,
 		timeoutMs: request.timeoutMs ?? 0,
 		ringBytes: RING_BYTES,
 		stdin: request.stdin ?? false,

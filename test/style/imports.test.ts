@@ -19,8 +19,11 @@ const LAYERS: readonly (readonly string[])[] = [
 	["daemon"],
 ];
 
-/** The CLI is a client. These verbs are the program itself, and load it only when they are called. */
-const VERBS_OF_THE_DAEMON = ["src/cli/verbs/serve.ts", "src/cli/verbs/doctor.ts"];
+/**
+ * The CLI is a client. These verbs are the program itself, and load it only when they are called; the settings
+ * load the daemon's parser only when there is a file to parse.
+ */
+const VERBS_OF_THE_DAEMON = ["src/cli/verbs/serve.ts", "src/cli/verbs/doctor.ts", "src/cli/settings.ts"];
 
 interface Import {
 	readonly from: string;
