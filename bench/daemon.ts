@@ -18,6 +18,8 @@ export interface BenchDaemon {
 /** @param layers names of layers of the ordinary store that the benchmark needs. */
 export async function startDaemon(layers: readonly string[]): Promise<BenchDaemon> {
 	const folder = mkdtempSync(join(tmpdir(), "shale-bench-"));
+	// As /run on most machines, this is a tmpfs.
+	const runFolder = mkdtempSync("/dev/shm/shale-bench-");
 	linkLayers(join(folder, "data", "layers"), layers);
 	const port = await freePort();
 	const child = spawn(join(packageRoot(), "bin", "shale"), ["serve"], {
@@ -28,7 +30,7 @@ export async function startDaemon(layers: readonly string[]): Promise<BenchDaemo
 			NODE_EXTRA_CA_CERTS: "",
 			SHALE_LISTEN: `127.0.0.1:${port}`,
 			SHALE_DATA: join(folder, "data"),
-			SHALE_RUN: join(folder, "run"),
+			SHALE_RUN: runFolder,
 			SHALE_LOG: "warn",
 		},
 	});
@@ -40,7 +42,7 @@ export async function startDaemon(layers: readonly string[]): Promise<BenchDaemo
 		async stop() {
 			child.kill("SIGTERM");
 			await new Promise((resolve) => child.once("exit", resolve));
-			rmSync(folder, { recursive: true });
+			for (const made of [folder, runFolder]) rmSync(made, { recursive: true });
 		},
 	};
 }

@@ -7,6 +7,7 @@ import { constants } from "node:os";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { missingAgent, type RealAgent, startAgent } from "../../test/support/real-agent.ts";
+import type { AgentError } from "./agent-error.ts";
 import type { AgentConnection, StartProcess } from "./connection.ts";
 import { FrameWriter, REQUEST } from "./frames.ts";
 import type { OutputChunk } from "./output-queue.ts";
@@ -81,7 +82,8 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 		await sleep(50);
 		assert.equal(hasWritten, false);
 		await kill(sleeper);
-		await assert.rejects(writing, { errnoName: "EPIPE" });
+		// The agent may see the closed pipe before the exit: what is left is then discarded.
+		await writing.catch((error: unknown) => assert.equal((error as AgentError).errnoName, "EPIPE"));
 	});
 
 	test("what is written to a process that closed its stdin is discarded, and nothing breaks", async () => {

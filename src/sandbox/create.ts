@@ -1,4 +1,4 @@
-/** Create: reserve the record, launch, reach the agent. A failure at any step leaves nothing behind. */
+/** Create: reserve the record, launch, begin to talk to the agent. A failure at any step leaves nothing behind. */
 import type { Backend } from "../backends/backend.ts";
 import { withCleanup } from "../lib/cleanup.ts";
 import { ShaleError } from "../lib/errors.ts";
@@ -69,8 +69,9 @@ function launch(core: Core, { sandbox, backend, living }: Launch): Promise<void>
 			const launched = await backend.launch(toLaunchSpec(sandbox, living.slot));
 			cleanup.add(() => launched.destroy());
 			living.launched = launched;
-			await withAgent(core, sandbox.id, () => undefined);
 			setState(core, living, "running");
+			// It runs; its greeting is waited for by the first that needs it, who is also told when none comes.
+			withAgent(core, sandbox.id, () => undefined).catch(() => undefined);
 		},
 		(error) => core.log.error({ err: error, sandbox: sandbox.id }, "undoing a create failed"),
 	);

@@ -97,6 +97,13 @@ describe("SandboxStore", () => {
 		rmSync(folder, { recursive: true });
 	});
 
+	it("says what cannot be opened", () => {
+		assert.throws(() => new SandboxStore("/nowhere/shale.db"), {
+			code: "unavailable",
+			message: /\/nowhere\/shale\.db/,
+		});
+	});
+
 	it("takes label keys and values literally", () => {
 		store.insert(sandbox("a", { labels: { "x'; --": '"' } }), 0);
 		assert.equal(store.list({ labels: { "x'; --": '"' } }).sandboxes.length, 1);

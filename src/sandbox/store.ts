@@ -23,7 +23,8 @@ const SCHEMA = `
 	CREATE UNIQUE INDEX sandboxes_id ON sandboxes (id) WHERE state <> 'destroyed';
 	CREATE UNIQUE INDEX sandboxes_name ON sandboxes (name) WHERE state <> 'destroyed' AND name IS NOT NULL;
 	CREATE UNIQUE INDEX sandboxes_slot ON sandboxes (slot) WHERE state <> 'destroyed';
-	CREATE INDEX sandboxes_destroyed ON sandboxes (id) WHERE state = 'destroyed';
+	CREATE INDEX sandboxes_by_id ON sandboxes (id, sequence);
+	CREATE INDEX sandboxes_destroyed ON sandboxes (destroyed_at) WHERE state = 'destroyed';
 `;
 
 const DEFAULT_PAGE = 100;
@@ -52,14 +53,15 @@ export class SandboxStore {
 	readonly #insert: StatementSync;
 	readonly #update: StatementSync;
 	readonly #find: StatementSync;
+	readonly #findTaken: StatementSync;
+	readonly #forgetOld: StatementSync;
 
 	/**
 	 * Opens or makes the database; `:memory:` for tests. Throws `conflict` when another daemon has it open or
-	 * when another version of Shale made it.
+	 * when another version of Shale made it, `unavailable` when it cannot be opened at all.
 	 */
 	constructor(hostPath: string) {
-		this.#db = new DatabaseSync(hostPath);
-		this.#lock(hostPath);
+		this.#db = openLocked(hostPath);
 		this.#migrate(hostPath);
 		this.#insert = this.#db.prepare(
 			"INSERT INTO sandboxes (id, name, state, slot, spec, created_at) VALUES (?, ?, ?, ?, ?, ?)",
@@ -67,23 +69,14 @@ export class SandboxStore {
 		this.#update = this.#db.prepare(
 			"UPDATE sandboxes SET state = ?, reason = ?, destroyed_at = ? WHERE id = ? AND state <> 'destroyed'",
 		);
+		this.#findTaken = this.#db.prepare(`
+			SELECT id FROM sandboxes WHERE state <> 'destroyed' AND id = ?
+			UNION ALL SELECT id FROM sandboxes WHERE state <> 'destroyed' AND name = ?
+		`);
+		this.#forgetOld = this.#db.prepare(
+			"DELETE FROM sandboxes WHERE state = 'destroyed' AND destroyed_at < ?",
+		);
 		this.#find = this.#db.prepare("SELECT * FROM sandboxes WHERE id = ? ORDER BY sequence DESC LIMIT 1");
-	}
-
-	/** The lock is the kernel's, on the file: it ends with the daemon, however that ends. */
-	#lock(hostPath: string): void {
-		// WAL with NORMAL survives the death of the daemon whole; only a power cut may lose the last commits,
-		// and after that no sandbox lives whose record they were.
-		const pragmas = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL";
-		try {
-			this.#db.exec(`${pragmas}; BEGIN EXCLUSIVE; COMMIT`);
-		} catch (error) {
-			this.#db.close();
-			throw new ShaleError("conflict", `opening ${hostPath}: ${String(error)}`, {
-				hint: "Another daemon works on this data folder: stop it, or set SHALE_DATA to another folder.",
-				cause: error,
-			});
-		}
 	}
 
 	#migrate(hostPath: string): void {
@@ -103,11 +96,9 @@ export class SandboxStore {
 
 	/** @throws ShaleError `conflict` when the id or the name belongs to a living sandbox. */
 	insert(sandbox: Sandbox, slot: number): void {
-		this.#forgetOld();
+		this.#forgetOld.run(Date.now() - DESTROYED_KEPT_MS);
 		const { id, name, state, reason: _, createdAt, ...spec } = sandbox;
-		const taken = this.#db
-			.prepare("SELECT id, name FROM sandboxes WHERE state <> 'destroyed' AND (id = ? OR name = ?) LIMIT 1")
-			.get(id, name);
+		const taken = this.#findTaken.get(id, name);
 		if (taken) {
 			const what = taken.id === id ? `id ${id}` : `name ${name}`;
 			throw new ShaleError("conflict", `creating the sandbox: the ${what} is taken`, {
@@ -163,14 +154,33 @@ export class SandboxStore {
 		};
 	}
 
-	#forgetOld(): void {
-		this.#db
-			.prepare("DELETE FROM sandboxes WHERE state = 'destroyed' AND destroyed_at < ?")
-			.run(Date.now() - DESTROYED_KEPT_MS);
-	}
-
 	close(): void {
 		this.#db.close();
+	}
+}
+
+/** sqlite3.h: another connection holds the lock. */
+const SQLITE_BUSY = 5;
+
+/** The lock is the kernel's, on the file: it ends with the daemon, however that ends. */
+function openLocked(hostPath: string): DatabaseSync {
+	let db: DatabaseSync | undefined;
+	try {
+		db = new DatabaseSync(hostPath);
+		// WAL with NORMAL survives the death of the daemon whole; only a power cut may lose the last commits,
+		// and after that no sandbox lives whose record they were.
+		db.exec("PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL");
+		db.exec("BEGIN EXCLUSIVE; COMMIT");
+		return db;
+	} catch (error) {
+		db?.close();
+		const isTaken = error instanceof Error && "errcode" in error && error.errcode === SQLITE_BUSY;
+		throw new ShaleError(isTaken ? "conflict" : "unavailable", `opening ${hostPath}: ${String(error)}`, {
+			hint: isTaken
+				? "Another daemon works on this data folder: stop it, or set SHALE_DATA to another folder."
+				: "The file must be a database of Shale in a folder that the daemon can write to.",
+			cause: error,
+		});
 	}
 }
 

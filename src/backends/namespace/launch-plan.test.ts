@@ -39,6 +39,8 @@ root_end nosuid,nodev
 
 # guest
 guest
+hostname demo
+netlink <32 bytes>
 enter_root
 mount proc /proc nosuid,nodev,noexec
 mount sysfs /sys ro,nosuid,nodev,noexec
@@ -65,8 +67,6 @@ readonly /proc/fs
 readonly /proc/irq
 readonly /proc/sys
 readonly /proc/sysrq-trigger
-hostname demo
-netlink <32 bytes>
 rlimit nofile 1024 1024
 rlimit core 0 0
 capabilities 800405fb 800405fb 800405fb 0 0

@@ -69,6 +69,9 @@ function rootOps({ mountIds, upper }: LaunchPlanInput): Op[] {
 function guestOps({ hostname }: LaunchPlanInput): Op[] {
 	return [
 		op.guest(),
+		// First, as these two run while the jailer still builds the root.
+		op.hostname(hostname),
+		op.netlink(linkUp(LOOPBACK_INDEX)),
 		op.enterRoot(),
 		op.mount("proc", "/proc", ["nosuid", "nodev", "noexec"]),
 		op.mount("sysfs", "/sys", ["ro", "nosuid", "nodev", "noexec"]),
@@ -78,8 +81,6 @@ function guestOps({ hostname }: LaunchPlanInput): Op[] {
 		op.mount("mqueue", "/dev/mqueue", ["nosuid", "nodev", "noexec"]),
 		...MASKED_PATHS.map((path) => op.mask(path)),
 		...READONLY_PATHS.map((path) => op.readonly(path)),
-		op.hostname(hostname),
-		op.netlink(linkUp(LOOPBACK_INDEX)),
 	];
 }
 

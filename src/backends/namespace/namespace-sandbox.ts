@@ -97,6 +97,7 @@ export class NamespaceSandbox implements LaunchedSandbox {
 	}
 
 	async #explainExit({ waitStatus }: JailerExit): Promise<string> {
+		if (this.#destroying) return "it was destroyed";
 		const signal = waitStatus & 0x7f;
 		if (signal === 0) return `its agent exited with ${(waitStatus >> 8) & 0xff}`;
 		const oomKills = await this.stats().then(
