@@ -22,6 +22,8 @@ export async function serve({ config, idleExitMs, onReady }: ServeOptions): Prom
 	const stopAsked = new Promise<string>((resolve) => {
 		asked = resolve;
 	});
+	// A fault in one request must not take the others' sandboxes along.
+	process.on("unhandledRejection", (error) => log.error({ err: error }, "a rejection that nobody handled"));
 	for (const signal of STOP_SIGNALS) process.once(signal, () => asked(signal));
 	const idleExit =
 		idleExitMs === undefined ? undefined : { afterMs: idleExitMs, onIdle: () => asked("idle") };

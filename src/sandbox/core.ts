@@ -1,6 +1,7 @@
 /**
  * What the operations share: the store of what should exist, the backends, and the sandboxes that live now.
  */
+import { setTimeout as sleep } from "node:timers/promises";
 import { AgentError } from "../agent/agent-error.ts";
 import { AgentConnection } from "../agent/connection.ts";
 import type { Backend, LaunchedSandbox, LaunchSpec } from "../backends/backend.ts";
@@ -77,23 +78,24 @@ export async function withAgent<T>(
 		living.agent ??= connectAgent(living, living.launched);
 		return await call(await living.agent);
 	} catch (error) {
-		throw error instanceof AgentError ? toCallError(id, error) : error;
+		throw await toCallError(core, id, error);
 	}
 }
 
 /** The sandbox if processes can run in it; throws `not_found`, or `conflict` with its state. */
-export function getRunning(core: Core, id: string): Living & { readonly launched: LaunchedSandbox } {
+export function getRunning(core: Core, id: string): Running {
 	const living = core.living.get(id);
-	if (!living || !isLaunched(living) || living.destroying || living.sandbox.state === "failed")
-		throw notRunning(core, id);
+	if (!living || !isRunning(living)) throw notRunning(core, id);
 	return living;
 }
 
-function isLaunched(living: Living): living is Living & { readonly launched: LaunchedSandbox } {
-	return living.launched !== undefined;
+type Running = Living & { readonly launched: LaunchedSandbox };
+
+function isRunning(living: Living): living is Running {
+	return living.launched !== undefined && !living.destroying && living.sandbox.state !== "failed";
 }
 
-/** What the agent refuses, by errno; anything else means that it cannot be talked to now. */
+/** What the agent refuses, by errno. */
 const REFUSALS: Readonly<Record<string, ErrorCode>> = {
 	ENOENT: "invalid_argument",
 	EINVAL: "invalid_argument",
@@ -106,13 +108,26 @@ const REFUSALS: Readonly<Record<string, ErrorCode>> = {
 	EMFILE: "resource_exhausted",
 };
 
-function toCallError(id: string, error: AgentError): ShaleError {
-	const code = error.errnoName === undefined ? "unavailable" : (REFUSALS[error.errnoName] ?? "internal");
-	return new ShaleError(code, `sandbox ${id}: ${error.message}`, { cause: error });
+/** A lost connection is mostly the first sign of a sandbox's end; the news of it follows within this time. */
+const END_NEWS_MS = 500;
+
+/** What a failed call to a sandbox's agent means for the caller; other errors stay as they are. */
+export async function toCallError(core: Core, id: string, error: unknown): Promise<unknown> {
+	if (!(error instanceof AgentError)) return error;
+	const message = `sandbox ${id}: ${error.message}`;
+	if (error.errnoName !== undefined) {
+		return new ShaleError(REFUSALS[error.errnoName] ?? "internal", message, { cause: error });
+	}
+	const living = core.living.get(id);
+	if (living && isRunning(living)) await Promise.race([living.launched.exited, sleep(END_NEWS_MS)]);
+	if (living && isRunning(living)) return new ShaleError("unavailable", message, { cause: error });
+	return notRunning(core, id);
 }
 
 function notRunning(core: Core, id: string): ShaleError {
-	const { state, reason } = getRecord(core, id);
+	const sandbox = core.living.get(id)?.sandbox ?? core.store.find(id)?.sandbox;
+	if (!sandbox || sandbox.state === "destroyed") return unknownSandbox(id);
+	const { state, reason } = sandbox;
 	return new ShaleError("conflict", `sandbox ${id} is ${state}${reason ? `: ${reason}` : ""}`, {
 		hint: state === "failed" ? "Destroy it and create it again." : "Wait until it is running.",
 		details: { state },

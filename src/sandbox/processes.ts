@@ -6,7 +6,7 @@ import type { StartProcess as AgentStart } from "../agent/process-spec.ts";
 import { ShaleError } from "../lib/errors.ts";
 import { newId } from "../lib/ids.ts";
 import { parseSignal } from "../linux/signals.ts";
-import { type Core, getRecord, withAgent } from "./core.ts";
+import { type Core, getRecord, toCallError, withAgent } from "./core.ts";
 import type {
 	ProcessExit,
 	ProcessInfo,
@@ -23,7 +23,7 @@ const RING_BYTES = 1024 * 1024;
 
 export function startProcess(core: Core, id: string, request: StartProcess): Promise<RunningProcess> {
 	const start = toAgentStart(getRecord(core, id), request);
-	return withAgent(core, id, async (agent) => toRunningProcess(await startOn(agent, start)));
+	return withAgent(core, id, async (agent) => toRunningProcess(core, id, await startOn(agent, start)));
 }
 
 export function startDetached(core: Core, id: string, request: StartProcess): Promise<ProcessInfo> {
@@ -44,7 +44,7 @@ export function attachProcess(
 ): Promise<RunningProcess> {
 	return withAgent(core, id, async (agent) => {
 		await findProcess(agent, { id, processId });
-		return toRunningProcess(await agent.attach(processId, from));
+		return toRunningProcess(core, id, await agent.attach(processId, from));
 	});
 }
 
@@ -167,13 +167,25 @@ function toProcessInfo(status: ProcessStatus): ProcessInfo {
 	};
 }
 
-function toRunningProcess(process: AgentProcess): RunningProcess {
+function toRunningProcess(core: Core, id: string, process: AgentProcess): RunningProcess {
+	const fail = async (error: unknown): Promise<never> => {
+		throw await toCallError(core, id, error);
+	};
+	const exited = process.exited.then(toExit, fail);
+	// A client may leave without waiting for the exit.
+	exited.catch(() => undefined);
 	return {
 		id: process.id,
 		guestPid: process.guestPid,
-		output: () => process.output(),
-		exited: process.exited.then(toExit),
-		writeStdin: (chunk) => process.writeStdin(chunk),
+		async *output() {
+			try {
+				yield* process.output();
+			} catch (error) {
+				await fail(error);
+			}
+		},
+		exited,
+		writeStdin: (chunk) => process.writeStdin(chunk).catch(fail),
 		closeStdin: () => process.closeStdin(),
 		detach: () => process.detach(),
 	};

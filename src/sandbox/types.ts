@@ -1,4 +1,7 @@
 /** What the core takes and gives: the shapes behind every front end. Times in ms or ISO 8601, sizes as named. */
+import type { BackendStats } from "../backends/backend.ts";
+
+export type SandboxStats = BackendStats;
 
 export interface Limits {
 	/** CPU time per second of wall clock, in thousandths of a core. */
@@ -152,16 +155,6 @@ export interface ExecResult extends ProcessExit {
 	/** True when output went beyond `maxOutputBytes`. */
 	readonly truncated: boolean;
 	readonly durationMs: number;
-}
-
-export interface SandboxStats {
-	readonly memoryBytes: number;
-	readonly memoryPeakBytes: number;
-	readonly memoryLimitBytes: number;
-	readonly cpuUsageUs: number;
-	readonly cpuThrottledUs: number;
-	readonly processes: number;
-	readonly oomKills: number;
 }
 
 /** The core's operations. Every method throws ShaleError; unknown ids are `not_found`. */

@@ -151,6 +151,22 @@ describe("sandboxes", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, 
 		assert.equal((await daemon.request("DELETE", `/v1/sandboxes/${id}`)).status, 204);
 	});
 
+	it("that are destroyed under a running program say so to its client", async () => {
+		const id = await daemon.create();
+		const running = daemon.request("POST", `/v1/sandboxes/${id}/exec`, { argv: ["sleep", "1000"] });
+		const streaming = fetch(`${daemon.url}/v1/sandboxes/${id}/exec`, {
+			method: "POST",
+			headers: { "content-type": "application/json", accept: "application/x-ndjson" },
+			body: JSON.stringify({ argv: ["sleep", "1000"] }),
+		}).then((response) => response.text());
+		await new Promise((resolve) => setTimeout(resolve, 100));
+		assert.equal((await daemon.request("DELETE", `/v1/sandboxes/${id}`)).status, 204);
+		assert.match(await streaming, /"type":"error","code":"(?:conflict|not_found)"/);
+		const { status, json } = await running;
+		assert.ok(status === 409 || status === 404, `${status}: ${JSON.stringify(json)}`);
+		assert.match(String(json.message), new RegExp(`no sandbox ${id}|sandbox ${id} is destroy`));
+	});
+
 	it("have host user ids of their own, so that files of one are nobody's in another", async () => {
 		const [first, second] = [await daemon.create(), await daemon.create()];
 		const idsOf = async (id: string) => String((await daemon.exec(id, ["cat", "/proc/self/uid_map"])).stdout);
