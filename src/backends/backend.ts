@@ -11,7 +11,6 @@ export interface LaunchLimits {
 	/** Beyond memory; 0 forbids swapping. */
 	readonly swapBytes: number;
 	readonly processes: number;
-	readonly openFiles: number;
 	readonly diskBytes: number;
 }
 

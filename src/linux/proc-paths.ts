@@ -21,6 +21,21 @@ export const MASKED_PATHS: readonly string[] = [
 	"/sys/fs/selinux",
 ];
 
+/**
+ * Hidden as well where there is no user namespace: their modes let only root in, and a sandbox's root is then the
+ * host's. `/proc/dynamic_debug` even takes writes, without asking for a capability; the rest tells about all memory.
+ */
+export const ROOT_ONLY_PATHS: readonly string[] = [
+	"/proc/dynamic_debug",
+	"/proc/kpagecgroup",
+	"/proc/kpagecount",
+	"/proc/kpageflags",
+	"/proc/pagetypeinfo",
+	"/proc/slabinfo",
+	"/proc/vmallocinfo",
+	"/sys/kernel/slab",
+];
+
 /** Readable, but writing would reach the whole machine. */
 export const READONLY_PATHS: readonly string[] = [
 	"/proc/bus",

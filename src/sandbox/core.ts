@@ -165,7 +165,6 @@ export function toLaunchSpec({ id, hostname, layers, upper, limits }: Sandbox, s
 			memoryBytes: limits.memoryMiB * MIB,
 			swapBytes: limits.swapMiB * MIB,
 			processes: limits.processes,
-			openFiles: limits.openFiles,
 			diskBytes: limits.diskMiB * MIB,
 		},
 	};

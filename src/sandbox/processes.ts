@@ -18,6 +18,9 @@ import type {
 
 const DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/** As Linux numbers it on x86-64, getrlimit(2). */
+const RLIMIT_NOFILE = 7;
+
 /** Of each output stream the agent keeps this much for those who come later. */
 const RING_BYTES = 1024 * 1024;
 
@@ -128,6 +131,8 @@ export function toAgentStart(sandbox: Sandbox, request: StartProcess): AgentStar
 		timeoutMs: request.timeoutMs ?? 0,
 		ringBytes: RING_BYTES,
 		stdin: request.stdin ?? false,
+		// On each program instead of on the agent, which needs descriptors for all of them.
+		limits: [{ resource: RLIMIT_NOFILE, soft: sandbox.limits.openFiles, hard: sandbox.limits.openFiles }],
 		...(request.terminal ? { pty: request.terminal } : {}),
 	};
 }

@@ -45,7 +45,6 @@ export function testBackend(name: string, { open, skip }: ContractOptions): void
 					memoryBytes: 128 * MIB,
 					swapBytes: 0,
 					processes: 64,
-					openFiles: 256,
 					diskBytes: 32 * MIB,
 				},
 				...over,

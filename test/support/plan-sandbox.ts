@@ -54,7 +54,6 @@ export async function startPlanSandbox({
 			mountIds: LAYERS,
 			socketHostPath,
 			upper: { kind: "tmpfs", bytes: 64 * 1024 * 1024 },
-			limits: { openFiles: 1024 },
 			hostIdBase: ID_BASE,
 			cgroups: { before: [], unified: undefined, join: [] },
 			seccompFilter: compileSeccomp(DEFAULT_PROFILE),

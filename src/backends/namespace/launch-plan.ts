@@ -5,8 +5,7 @@
 import { DEFAULT_CAPABILITIES, toCapabilityMasks } from "../../linux/capabilities.ts";
 import { LOOPBACK_INDEX, linkUp } from "../../linux/netlink.ts";
 import { type CloneNamespace, type Op, op, type Plan } from "../../linux/plan.ts";
-import { MASKED_PATHS, READONLY_PATHS } from "../../linux/proc-paths.ts";
-import type { LaunchLimits } from "../backend.ts";
+import { MASKED_PATHS, READONLY_PATHS, ROOT_ONLY_PATHS } from "../../linux/proc-paths.ts";
 
 /** Host uids and gids of one sandbox, for guest ids from 0: it shares none with the host or another sandbox. */
 export const ID_RANGE_SIZE = 65_536;
@@ -26,7 +25,6 @@ export interface LaunchPlanInput {
 	readonly upper:
 		| { readonly kind: "tmpfs"; readonly bytes: number }
 		| { readonly kind: "disk"; readonly imageHostPath: string };
-	readonly limits: Pick<LaunchLimits, "openFiles">;
 	/** First host id of the sandbox's range; undefined where the kernel cannot map the layers. */
 	readonly hostIdBase: number | undefined;
 	readonly cgroups: {
@@ -66,7 +64,8 @@ function rootOps({ mountIds, upper }: LaunchPlanInput): Op[] {
 	];
 }
 
-function guestOps({ hostname }: LaunchPlanInput): Op[] {
+function guestOps({ hostname, hostIdBase }: LaunchPlanInput): Op[] {
+	const hidden = hostIdBase === undefined ? [...MASKED_PATHS, ...ROOT_ONLY_PATHS] : MASKED_PATHS;
 	return [
 		op.guest(),
 		// First, as these two run while the jailer still builds the root.
@@ -79,15 +78,14 @@ function guestOps({ hostname }: LaunchPlanInput): Op[] {
 		op.mount("devpts", "/dev/pts", ["nosuid", "noexec"], "newinstance,ptmxmode=0666,mode=0620,gid=5"),
 		op.mount("tmpfs", "/dev/shm", ["nosuid", "nodev", "noexec"], `mode=1777,size=${SHM_BYTES}`),
 		op.mount("mqueue", "/dev/mqueue", ["nosuid", "nodev", "noexec"]),
-		...MASKED_PATHS.map((path) => op.mask(path)),
+		...hidden.map((path) => op.mask(path)),
 		...READONLY_PATHS.map((path) => op.readonly(path)),
 	];
 }
 
 /** Order matters: each of these takes away what the one before still needed. */
-function confineOps({ limits, seccompFilter }: LaunchPlanInput): Op[] {
+function confineOps({ seccompFilter }: LaunchPlanInput): Op[] {
 	return [
-		op.rlimit("nofile", limits.openFiles, limits.openFiles),
 		op.rlimit("core", 0, 0),
 		op.capabilities(toCapabilityMasks(DEFAULT_CAPABILITIES)),
 		op.noNewPrivs(),

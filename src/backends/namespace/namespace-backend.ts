@@ -135,7 +135,6 @@ export class NamespaceBackend implements Backend {
 				spec.upper === "tmpfs"
 					? { kind: "tmpfs", bytes: spec.limits.diskBytes }
 					: { kind: "disk", imageHostPath: this.#imagePath(spec.id) },
-			limits: spec.limits,
 			hostIdBase: idMapping.ok ? idsStart + spec.slot * ID_RANGE_SIZE : undefined,
 			seccompFilter: this.#seccompFilter,
 		});
