@@ -117,7 +117,7 @@ function installedSubjects(http: HttpConnection): Subject[] {
 
 async function interleave(subjects: readonly Subject[]): Promise<Record<string, Summary>> {
 	const samples = new Map(subjects.map(({ name }) => [name, [] as number[]]));
-	for (const subject of subjects) await subject.sample(SAMPLES_PER_ROUND);
+	for (const subject of subjects) await subject.sample(subject.warmUp);
 	for (let round = 0; round < rounds; round++) {
 		for (const subject of subjects)
 			samples.get(subject.name)?.push(...(await subject.sample(SAMPLES_PER_ROUND)));

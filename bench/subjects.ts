@@ -8,6 +8,8 @@ import type { HttpConnection } from "./http-connection.ts";
 
 export interface Subject {
 	readonly name: string;
+	/** Samples to take before any counts: a daemon runs for long, and its code is compiled as it is used. */
+	readonly warmUp: number;
 	sample(count: number): Promise<number[]> | number[];
 	close?(): void;
 }
@@ -18,6 +20,7 @@ export const BENCH_TRUE = "/usr/local/bin/bench-true";
 export function commandSubject(name: string, argv: readonly string[], spawnHostPath: string): Subject {
 	return {
 		name,
+		warmUp: 20,
 		sample(count) {
 			const { status, stdout, stderr } = spawnSync(spawnHostPath, [String(count), ...argv], {
 				encoding: "utf8",
@@ -65,6 +68,7 @@ export function runcSubject(trueHostPath: string, spawnHostPath: string): Subjec
 export function execSubject(http: HttpConnection, sandboxId: string): Subject {
 	return {
 		name: "exec through HTTP",
+		warmUp: 3000,
 		sample: (count) =>
 			timed(count, async () => {
 				await expect(http, 200, {
@@ -81,6 +85,7 @@ export function cycleSubject(http: HttpConnection, layers: readonly string[]): S
 	let made = 0;
 	return {
 		name: "create + exec + destroy through HTTP",
+		warmUp: 300,
 		sample: (count) =>
 			timed(count, async () => {
 				const id = `bench-${process.pid}-${made++}`;

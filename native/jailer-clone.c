@@ -5,10 +5,12 @@
 #include "jailer.h"
 #include "jailer-kernel.h"
 
+#include <linux/securebits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -62,6 +64,36 @@ static int raise_fd(int fd)
 	return raised;
 }
 
+/* What map_ids will say; a base that is no number is refused there. */
+static uid_t planned_id_base(const struct launch *launch)
+{
+	uint64_t base = 0;
+	uint32_t index = plan_find(launch->plan, OP_MAP_IDS);
+	if (index < launch->plan->op_count)
+		plan_decimal(plan_text(&launch->plan->ops[index], 0), UINT32_MAX - 1, &base);
+	return (uid_t)base;
+}
+
+/*
+ * SECURITY: what a user namespace uses of the limits in user_namespaces(7) and inotify(7) is also counted for the
+ * user who made it. Made by root, one sandbox could take all that the host's root may have, so each is made by the
+ * effective id that will be its own root. The securebits keep our capabilities meanwhile; a new user namespace
+ * starts with the default ones.
+ */
+static int clone_as_owner(struct clone_args *args, uid_t owner)
+{
+	int error = sys_result(prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP));
+	if (error < 0)
+		return error;
+	error = sys_result(syscall(SYS_setresuid, -1, owner, -1));
+	int pid = error < 0 ? error : sys_clone3(args);
+	if (pid == 0)
+		return 0;
+	if (syscall(SYS_setresuid, -1, 0, -1) < 0 || prctl(PR_SET_SECUREBITS, 0) < 0)
+		die("becoming root again", -errno);
+	return pid;
+}
+
 /*
  * The child shares our descriptors at first: it copies those that it needs, not those of all other children. It does
  * not share memory, and is born in the nursery.
@@ -75,7 +107,7 @@ static int clone_child(struct launch *launch, uint64_t flags, int cgroup_fd)
 		.exit_signal = SIGCHLD,
 		.cgroup = cgroup_fd < 0 ? 0 : (uint64_t)cgroup_fd,
 	};
-	int pid = sys_clone3(&args);
+	int pid = flags & CLONE_NEWUSER ? clone_as_owner(&args, planned_id_base(launch)) : sys_clone3(&args);
 	if (pid == 0)
 		guest_main(launch);
 	if (pid > 0)

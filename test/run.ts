@@ -15,6 +15,7 @@ const before = takeInventory();
 const passed = named.length > 0 ? run(named, 1) : [run(find(UNIT), 2), run(find(KERNEL), 1)].every(Boolean);
 const leaks = await waitForNoLeaks(before);
 for (const leak of leaks) process.stderr.write(`leaked: ${leak}\n`);
+process.stderr.write(passed ? "tests: all passed\n" : "tests: FAILED, see `failing tests` above\n");
 process.stderr.write(leaks.length === 0 ? "leak check: nothing was left behind\n" : "leak check: failed\n");
 process.exitCode = passed && leaks.length === 0 ? 0 : 1;
 

@@ -2,8 +2,9 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
-import { constants } from "node:os";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { constants, tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { missingAgent, type RealAgent, startAgent } from "../../test/support/real-agent.ts";
@@ -211,15 +212,17 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 		assert.equal((await collect(second)).data.toString(), "one\ntwo\n");
 	});
 
-	test("a grandchild that holds stdout does not delay the exit, and is not killed by writing to it", async () => {
-		const mark = `/tmp/shale-agent-test-${process.pid}`;
-		const script = `(sleep 0.1; echo late; echo later; echo alive > ${mark}) & echo parent`;
-		const before = performance.now();
-		const { data, exit } = await collect(await shell(script));
-		assert.ok(performance.now() - before < 90);
+	test("a grandchild that holds stdout does not delay the exit, and is not killed by writing to it", {
+		timeout: 10_000,
+	}, async (context) => {
+		const cwd = mkdtempSync(join(tmpdir(), "shale-agent-test-"));
+		context.after(() => rmSync(cwd, { recursive: true }));
+		// The grandchild goes on when it is told to, after the exit.
+		const script = "mkfifo go; (read line < go; echo late; echo later; echo alive > mark) & echo parent";
+		const { data, exit } = await collect(await shell(script, { cwd }));
 		assert.deepEqual([data.toString(), exit.exitCode], ["parent\n", 0]);
-		await sleep(200);
-		const alive = await collect(await shell(`cat ${mark}; rm -f ${mark}`));
+		const told = "echo > go; until [ -s mark ]; do sleep 0.01; done; cat mark";
+		const alive = await collect(await shell(told, { cwd, timeoutMs: 5_000 }));
 		assert.equal(alive.data.toString(), "alive\n");
 	});
 

@@ -39,9 +39,11 @@ function toLine(name: string, { step }: BuildProgress): string {
 }
 
 export function toBar(name: string, { step, percent, message }: BuildProgress): string {
-	const known = percent === undefined ? undefined : Math.min(100, Math.max(0, percent));
-	const filled = Math.round(((known ?? 0) / 100) * BAR_WIDTH);
+	const what = `${step}${message ? `: ${message}` : ""}`;
+	// An empty bar would look like a step that starts again.
+	if (percent === undefined) return toPrintable(`${name} ${what} …`);
+	const known = Math.min(100, Math.max(0, percent));
+	const filled = Math.round((known / 100) * BAR_WIDTH);
 	const bar = `${"█".repeat(filled)}${"░".repeat(BAR_WIDTH - filled)}`;
-	const figure = known === undefined ? "    " : `${Math.round(known)}%`.padStart(4);
-	return toPrintable(`${name} ${bar} ${figure} ${step}${message ? `: ${message}` : ""}`);
+	return toPrintable(`${name} ${bar} ${`${Math.round(known)}%`.padStart(4)} ${what}`);
 }

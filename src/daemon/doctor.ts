@@ -22,10 +22,9 @@ export async function checkHost(backends: readonly Backend[]): Promise<DoctorRep
 export async function doctor(config: Pick<Config, "idsStart">): Promise<DoctorReport> {
 	const runDir = await mkdtemp(join(tmpdir(), "shale-doctor-"));
 	try {
-		return toReport([
-			...(await detectKernelFeatures()),
-			...(await tryNamespaceBackend(runDir, config.idsStart)),
-		]);
+		// Before anything is looked at: the kernel loads squashfs, overlay and loop when they are first used.
+		const sandbox = await tryNamespaceBackend(runDir, config.idsStart);
+		return toReport([...(await detectKernelFeatures()), ...sandbox]);
 	} finally {
 		await rm(runDir, { recursive: true, force: true });
 	}

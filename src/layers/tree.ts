@@ -7,8 +7,8 @@ import { throwIfCancelled } from "./run-program.ts";
 /** The time of everything that a build itself wrote: 2000-01-01, late enough for zip archives (1980). */
 const BUILD_TIME_S = 946_684_800;
 
-/** How far the kernel's coarse clock, which stamps files, may be behind ours. */
-const CLOCK_SLACK_MS = 1000;
+/** File times are taken from a clock that ticks every 1 to 10 ms and so lags behind. */
+const CLOCK_SLACK_MS = 20;
 
 /** Makes the folders of `guestPath` below `tree`, each 0755 whatever our umask is. Returns the host path. */
 export async function makeFolders(tree: string, guestPath: string): Promise<string> {

@@ -23,7 +23,8 @@ export const MASKED_PATHS: readonly string[] = [
 
 /**
  * Hidden as well where there is no user namespace: their modes let only root in, and a sandbox's root is then the
- * host's. `/proc/dynamic_debug` even takes writes, without asking for a capability; the rest tells about all memory.
+ * host's. `dynamic_debug` takes writes without asking for a capability, and reading `zram-control/hot_add` makes a
+ * device; the rest tells about all of the machine's memory.
  */
 export const ROOT_ONLY_PATHS: readonly string[] = [
 	"/proc/dynamic_debug",
@@ -33,6 +34,7 @@ export const ROOT_ONLY_PATHS: readonly string[] = [
 	"/proc/pagetypeinfo",
 	"/proc/slabinfo",
 	"/proc/vmallocinfo",
+	"/sys/class/zram-control",
 	"/sys/kernel/slab",
 ];
 

@@ -153,6 +153,12 @@ async function connectAgent(living: Living, launched: LaunchedSandbox): Promise<
 	}
 }
 
+/** Ends the connection, if there is one or will be; the agent notices nothing but a client that has left. */
+export async function closeAgent(living: Living): Promise<void> {
+	const connection = await living.agent?.catch(() => undefined);
+	connection?.close();
+}
+
 export function toLaunchSpec({ id, hostname, layers, upper, limits }: Sandbox, slot: number): LaunchSpec {
 	return {
 		id,

@@ -1,5 +1,5 @@
 /** Destroy: from every state, repeatable, and over only when nothing of the sandbox is left on the host. */
-import { type Core, type Living, setState, unknownSandbox } from "./core.ts";
+import { type Core, closeAgent, type Living, setState, unknownSandbox } from "./core.ts";
 
 export async function destroySandbox(core: Core, id: string): Promise<void> {
 	const living = core.living.get(id);
@@ -22,6 +22,7 @@ async function destroyLiving(core: Core, living: Living): Promise<void> {
 	if (core.living.get(id) !== living) return;
 	setState(core, living, "destroying");
 	await living.launched?.destroy();
+	await closeAgent(living);
 	setState(core, living, "destroyed");
 	core.living.delete(id);
 	core.slots.giveBack(living.slot);

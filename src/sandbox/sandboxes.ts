@@ -1,7 +1,15 @@
 /** The core as one object: the operations bound to one store and its backends, and their start and end. */
 import type { Backend } from "../backends/backend.ts";
 import type { Log } from "../lib/log.ts";
-import { type Core, type CoreLayers, getRecord, getRunning, Slots, toLaunchSpec } from "./core.ts";
+import {
+	type Core,
+	type CoreLayers,
+	closeAgent,
+	getRecord,
+	getRunning,
+	Slots,
+	toLaunchSpec,
+} from "./core.ts";
 import { createSandbox, resolve } from "./create.ts";
 import { destroySandbox } from "./destroy.ts";
 import { execInSandbox } from "./exec.ts";
@@ -104,4 +112,6 @@ async function destroyAll(core: Core): Promise<void> {
 	for (const end of await Promise.allSettled(ends)) {
 		if (end.status === "rejected") core.log.error({ err: end.reason }, "destroying a sandbox failed");
 	}
+	// Of those that could not be destroyed: an open connection would keep this process.
+	for (const living of core.living.values()) await closeAgent(living);
 }

@@ -8,6 +8,7 @@ import { openLayerStore } from "../../src/layers/store.ts";
 import { createLog } from "../../src/lib/log.ts";
 import { detectCgroups, prepareCgroups } from "../../src/linux/cgroups.ts";
 import { Jailer } from "../../src/linux/jailer.ts";
+import { missingIdMapping } from "../support/id-mapping.ts";
 import { linkLayers, missingLayers } from "../support/layers.ts";
 import { missingRoot } from "../support/requirements.ts";
 import { type BackendFixture, testBackend } from "./backend-contract.ts";
@@ -15,7 +16,7 @@ import { type BackendFixture, testBackend } from "./backend-contract.ts";
 const LAYERS = ["000-base-debian"];
 const skip = missingRoot() || missingLayers(...LAYERS);
 
-testBackend("namespace", { skip, open: () => open(true) });
+testBackend("namespace", { skip: skip || (await missingIdMapping()), open: () => open(true) });
 // As on kernels that cannot map the owners of squashfs layers.
 testBackend("namespace, without user namespaces", { skip, open: () => open(false) });
 

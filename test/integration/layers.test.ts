@@ -233,11 +233,12 @@ describe("programs that mount", { skip }, () => {
 });
 
 describe("building layers from a URL", { skip }, () => {
-	/** A tar with the folder `mine-1.0`, and its SHA-256. */
+	/** A tar with the folder `mine-1.0`, and its SHA-256. A build would take files of this second for its own. */
 	async function makeTar(hostFolder: string, files: string) {
 		await run("cp", ["-a", files, join(hostFolder, "mine-1.0")]);
-		await run("tar", ["-C", hostFolder, "-czf", join(hostFolder, "mine.tar.gz"), "mine-1.0"]);
-		const content = await readFile(join(hostFolder, "mine.tar.gz"));
+		const tarPath = join(hostFolder, "mine.tar.gz");
+		await run("tar", ["-C", hostFolder, "--mtime=2020-01-01", "-czf", tarPath, "mine-1.0"]);
+		const content = await readFile(tarPath);
 		return { content, sha256: createHash("sha256").update(content).digest("hex") };
 	}
 

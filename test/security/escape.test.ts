@@ -81,6 +81,11 @@ const printedOk = ({ output }: GuestResult) => output.trim() === "ok";
 const exitedZero = ({ exitCode }: GuestResult) => exitCode === 0;
 const readTheSecret = ({ output }: GuestResult) => output.includes(SECRET);
 
+function canHostWatch(): boolean {
+	const tryInotify = "import ctypes; raise SystemExit(0 if ctypes.CDLL(None).inotify_init() >= 0 else 1)";
+	return spawnSync("python3", ["-c", tryInotify]).status === 0;
+}
+
 const SYS_PTRACE = 101;
 const PTRACE_SEIZE = 0x4206;
 const SYS_UNSHARE = 272;
@@ -183,11 +188,29 @@ print(open("/disk", "rb").read(512))`),
 		hasSucceeded: printedOk,
 	},
 	{
+		title: "reads what the kernel tells about its memory to root only",
+		protection: "the user namespace, or the mask where there is none",
+		off: { input: NO_USER_NAMESPACE, editPlan: without("mask") },
+		argv: () => python(`assert len(open("/proc/vmallocinfo").read()) > 0; print("ok")`),
+		hasSucceeded: printedOk,
+	},
+	{
 		title: "sees the host's System V shared memory",
 		protection: "the ipc namespace",
 		off: { editPlan: sharing("ipc") },
 		argv: () => python(`assert len(open("/proc/sysvipc/shm").readlines()) > 1; print("ok")`),
 		hasSucceeded: printedOk,
+	},
+	{
+		title: "uses up the inotify instances of the host's root",
+		protection: "a user namespace that its own root has made",
+		off: { input: NO_USER_NAMESPACE },
+		argv: () =>
+			python(`import ctypes, os, time
+libc = ctypes.CDLL(None)
+while libc.inotify_init() >= 0: pass
+if os.fork() == 0: time.sleep(60)`),
+		hasSucceeded: () => !canHostWatch(),
 	},
 	{
 		title: "becomes root by a setuid program",

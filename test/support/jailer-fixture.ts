@@ -19,6 +19,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Jailer, type JailerExit } from "../../src/linux/jailer.ts";
 import { type CloneNamespace, type Op, op, type Plan } from "../../src/linux/plan.ts";
+import { findIdMapping } from "./id-mapping.ts";
 
 const NATIVE = join(import.meta.dirname, "../../native");
 export const JAILER_PATH = join(NATIVE, "build/jailer");
@@ -46,11 +47,14 @@ export class JailerFixture {
 	readonly runDir = join(this.folder, "run");
 	readonly socketHostPath = join(this.folder, "probe.sock");
 	jailer!: Jailer;
+	/** All, but for `user` where the kernel cannot map the layers' ids. */
+	namespaces: readonly CloneNamespace[] = ALL;
 
 	static async open(): Promise<JailerFixture> {
 		const fixture = new JailerFixture();
 		execFileSync("make", ["-s", "-C", NATIVE, "build/jailer", "build/test/probe"]);
 		mkdirSync(fixture.runDir);
+		if (!(await findIdMapping()).ok) fixture.namespaces = ALL.filter((name) => name !== "user");
 		fixture.#makeLayer("000-base", (folder) => copyFileSync(PROBE_PATH, join(folder, "probe")));
 		fixture.#makeLayer("100-data", (folder) => {
 			mkdirSync(join(folder, "etc"));
@@ -91,7 +95,7 @@ export class JailerFixture {
 
 	/** A sandbox with everything a normal one has, except for what `parts` replaces. */
 	plan(questions: readonly string[], parts: PlanParts = {}): Plan {
-		const namespaces = parts.namespaces ?? ALL;
+		const namespaces = parts.namespaces ?? this.namespaces;
 		return [
 			...(parts.host ?? []),
 			op.listen(0, this.socketHostPath),

@@ -15,6 +15,7 @@ import { Jailer, type JailerExit } from "../../src/linux/jailer.ts";
 import { op, type Plan } from "../../src/linux/plan.ts";
 import { compileSeccomp } from "../../src/linux/seccomp.ts";
 import { DEFAULT_PROFILE } from "../../src/linux/seccomp-default.ts";
+import { findIdMapping } from "./id-mapping.ts";
 import { layerHostPath } from "./layers.ts";
 
 export interface GuestResult {
@@ -54,7 +55,7 @@ export async function startPlanSandbox({
 			mountIds: LAYERS,
 			socketHostPath,
 			upper: { kind: "tmpfs", bytes: 64 * 1024 * 1024 },
-			hostIdBase: ID_BASE,
+			hostIdBase: (await findIdMapping()).ok ? ID_BASE : undefined,
 			cgroups: { before: [], unified: undefined, join: [] },
 			seccompFilter: compileSeccomp(DEFAULT_PROFILE),
 			...input,
