@@ -22,6 +22,7 @@ enum {
 };
 
 static uint64_t earliest_deadline_ms; // 0: none; may be earlier than any that is left
+static bool has_started; // since processes_take_started
 
 static uint64_t now_ms(clockid_t clock)
 {
@@ -144,7 +145,15 @@ struct process *process_start(const struct process_spec *spec)
 	process->started_ms = now_ms(CLOCK_REALTIME);
 	set_deadline(process, spec->timeout_ms);
 	record_insert(process);
+	has_started = true;
 	return process;
+}
+
+bool processes_take_started(void)
+{
+	bool was_started = has_started;
+	has_started = false;
+	return was_started;
 }
 
 // ---- readers -------------------------------------------------------------------------------------------------------

@@ -67,6 +67,9 @@ struct process_spec {
 // executed is a process too: one that exited with 126 or 127 and a line of output.
 struct process *process_start(const struct process_spec *spec);
 
+// Whether a process was started since the last call.
+bool processes_take_started(void);
+
 // The reader starts at the offsets, or at the oldest byte that is left. Takes the place of another reader.
 void process_attach(struct process *process, uint32_t channel, uint32_t credit, const uint64_t offsets[2]);
 void process_detach(struct process *process); // output goes on into the rings; may be repeated

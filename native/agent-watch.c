@@ -49,7 +49,7 @@ void watch_close(struct watch *watch)
 	watch->fd = -1;
 }
 
-void watch_dispatch(int timeout_ms)
+bool watch_dispatch(int timeout_ms)
 {
 	int count = epoll_wait(epoll_fd, batch, BATCH, timeout_ms);
 	batch_count = count > 0 ? count : 0;
@@ -60,4 +60,5 @@ void watch_dispatch(int timeout_ms)
 			watch->ready(watch, event.events);
 	}
 	batch_count = 0;
+	return count > 0;
 }

@@ -20,5 +20,5 @@ bool watch_for(struct watch *watch, uint32_t events);
 // Out of epoll, closed, and not called any more, not even for an event that has already been received. May be repeated.
 void watch_close(struct watch *watch);
 
-// Waits (-1: for ever) and calls what is ready, once each.
-void watch_dispatch(int timeout_ms);
+// Waits (-1: for ever) and calls what is ready, once each. False when nothing was.
+bool watch_dispatch(int timeout_ms);

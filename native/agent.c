@@ -21,7 +21,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LISTENER_FD = 3 };
+enum {
+	LISTENER_FD = 3,
+	// After a start: how long a silence is waited for, and how many rounds of events at the most.
+	LINGER_MS = 1,
+	LINGER_ROUNDS = 6,
+};
 
 static struct watch child_signal = {.fd = -1};
 static bool has_dead_children;
@@ -102,6 +107,14 @@ static void set_process_attributes(void)
 	prctl(PR_SET_DUMPABLE, 0);
 }
 
+// Most programs end at once. Their start, output and end then leave in one piece, and the client wakes up once.
+static void linger(void)
+{
+	for (int round = 0; round < LINGER_ROUNDS && !has_dead_children; round++)
+		if (!watch_dispatch(LINGER_MS))
+			return;
+}
+
 int main(void)
 {
 	block_signals();
@@ -114,6 +127,8 @@ int main(void)
 		bool has_more = connection_turn();
 		int sleep_ms = processes_enforce_deadlines();
 		watch_dispatch(has_more ? 0 : sleep_ms);
+		if (processes_take_started())
+			linger();
 		if (has_dead_children) {
 			has_dead_children = false;
 			reap_children();
