@@ -1,4 +1,4 @@
-/** Runs the CLI from its sources, as users do: in a process of its own. */
+/** Runs the CLI as users do: in a process of its own. */
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
@@ -14,8 +14,11 @@ export interface ShaleRun {
 }
 
 export interface ShaleOptions {
-	readonly url: string;
+	/** Of the daemon; without it the CLI finds or starts one by `env`. */
+	readonly url?: string;
 	readonly env?: Readonly<Record<string, string>>;
+	/** What to run; default: the sources. */
+	readonly program?: readonly [string, ...string[]];
 	readonly stdin?: string | Uint8Array;
 	/** Called with the process, and each time stderr or stdout has grown. */
 	readonly onOutput?: (child: ChildProcess, stdout: string) => void;
@@ -24,9 +27,14 @@ export interface ShaleOptions {
 const DEADLINE_MS = 20_000;
 
 export async function shale(args: readonly string[], options: ShaleOptions): Promise<ShaleRun> {
-	const child = spawn(process.execPath, [MAIN, ...args], {
+	const [program, ...first] = options.program ?? [process.execPath, MAIN];
+	const child = spawn(program, [...first, ...args], {
 		// A configuration of the machine that runs the tests is none of theirs.
-		env: { PATH: process.env.PATH, SHALE_CONFIG: "/nonexistent", SHALE_URL: options.url, ...options.env },
+		env: {
+			PATH: process.env.PATH,
+			...(options.url !== undefined && { SHALE_CONFIG: "/nonexistent", SHALE_URL: options.url }),
+			...options.env,
+		},
 		timeout: DEADLINE_MS,
 	});
 	const stdout: Buffer[] = [];
