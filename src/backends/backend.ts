@@ -26,12 +26,6 @@ export interface LaunchSpec {
 	readonly slot: number;
 }
 
-/** What a later daemon needs to find the sandbox again; stored as JSON. */
-export interface LaunchRecord {
-	readonly id: string;
-	readonly hostPid: number;
-}
-
 export interface SandboxExit {
 	/** Why the sandbox ended, for people: `its agent was killed by SIGKILL (out of memory)`. */
 	readonly reason: string;
@@ -48,7 +42,9 @@ export interface BackendStats {
 }
 
 export interface LaunchedSandbox {
-	readonly record: LaunchRecord;
+	readonly id: string;
+	/** Of the agent. */
+	readonly hostPid: number;
 	/** Opens the agent's byte stream. A new one replaces the one before. */
 	connect(): Promise<Duplex>;
 	/** Resolves when the sandbox is dead, however that came. Never rejects. */

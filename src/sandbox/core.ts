@@ -178,12 +178,11 @@ export function toLaunchSpec({ id, hostname, layers, upper, limits }: Sandbox, s
 
 /** Hands out the lowest free number below `count`; two living sandboxes never share one. */
 export class Slots {
-	readonly #taken: Set<number>;
+	readonly #taken = new Set<number>();
 	readonly #count: number;
 
-	constructor(count: number, taken: Iterable<number>) {
+	constructor(count: number) {
 		this.#count = count;
-		this.#taken = new Set(taken);
 	}
 
 	take(): number {

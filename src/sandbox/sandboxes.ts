@@ -55,7 +55,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
 		layers: options.layers,
 		log: options.log,
 		living: new Map(),
-		slots: new Slots(options.slots, []),
+		slots: new Slots(options.slots),
 		getBackend: (name) => options.backends.get(name),
 		defaultBackend: options.backends.default,
 		machine: options.machine,

@@ -98,7 +98,7 @@ export function testBackend(name: string, { open, skip }: ContractOptions): void
 
 		it("says why a sandbox ended that was not destroyed, and destroy still cleans up", async () => {
 			const sandbox = await launch();
-			process.kill(sandbox.record.hostPid, "SIGKILL");
+			process.kill(sandbox.hostPid, "SIGKILL");
 			assert.match((await sandbox.exited).reason, /SIGKILL/);
 			await sandbox.destroy();
 			assert.deepEqual(await waitForNoLeaks(idle), []);
@@ -113,7 +113,7 @@ export function testBackend(name: string, { open, skip }: ContractOptions): void
 		it("removes what no record owns and keeps what one owns", async () => {
 			const kept = await launch();
 			const orphan = await launch({ upper: "disk" });
-			await fixture.backend.removeOrphans(new Set([kept.record.id]));
+			await fixture.backend.removeOrphans(new Set([kept.id]));
 			await orphan.exited;
 			assert.equal((await exec(kept, "echo alive")).output, "alive\n");
 			await kept.destroy();

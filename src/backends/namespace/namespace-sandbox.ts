@@ -1,5 +1,6 @@
 /** One sandbox of the built-in backend, from the moment its agent runs. */
 import { connect, type Socket } from "node:net";
+import { constants } from "node:os";
 import type { Duplex } from "node:stream";
 import type { Lease } from "../../layers/mounts.ts";
 import { ShaleError } from "../../lib/errors.ts";
@@ -7,7 +8,7 @@ import { type CgroupPaths, planRemove, readStats } from "../../linux/cgroups.ts"
 import type { Jailer, JailerExit } from "../../linux/jailer.ts";
 import { op } from "../../linux/plan.ts";
 import { signalName } from "../../linux/signals.ts";
-import type { BackendStats, LaunchedSandbox, LaunchRecord, SandboxExit } from "../backend.ts";
+import type { BackendStats, LaunchedSandbox, SandboxExit } from "../backend.ts";
 
 const CONNECT_DEADLINE_MS = 5000;
 /** A killed pid namespace is gone in milliseconds; only a process stuck in the kernel takes longer. */
@@ -25,16 +26,22 @@ export interface NamespaceSandboxParts {
 }
 
 export class NamespaceSandbox implements LaunchedSandbox {
-	readonly record: LaunchRecord;
+	readonly id: string;
+	readonly hostPid: number;
 	readonly exited: Promise<SandboxExit>;
 	readonly #parts: NamespaceSandboxParts;
 	#destroying: Promise<void> | undefined;
+	#isDead = false;
 
 	constructor(parts: NamespaceSandboxParts) {
 		this.#parts = parts;
-		this.record = { id: parts.id, hostPid: parts.hostPid };
+		this.id = parts.id;
+		this.hostPid = parts.hostPid;
 		const exit = new Promise<JailerExit>((resolve) => parts.jailer.onExit(parts.hostPid, resolve));
-		this.exited = exit.then(async (how) => ({ reason: await this.#explainExit(how) }));
+		this.exited = exit.then(async (how) => {
+			this.#isDead = true;
+			return { reason: await this.#explainExit(how) };
+		});
 	}
 
 	connect(): Promise<Duplex> {
@@ -84,7 +91,9 @@ export class NamespaceSandbox implements LaunchedSandbox {
 	/** The agent is PID 1: when it dies, the kernel kills and reaps all others before its exit is seen. */
 	async #kill(): Promise<void> {
 		const { id, jailer, hostPid } = this.#parts;
-		await jailer.kill(hostPid, 9);
+		// By now the pid of a dead one may be another sandbox's.
+		if (this.#isDead) return;
+		await jailer.kill(hostPid, constants.signals.SIGKILL);
 		let timer: NodeJS.Timeout | undefined;
 		const deadline = new Promise<never>((_, reject) => {
 			timer = setTimeout(() => {
