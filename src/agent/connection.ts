@@ -35,8 +35,6 @@ export type { ProcessExit } from "./process-status.ts";
 export type { ProcessStatus, StartProcess, TerminalSize };
 
 export interface OpenOptions {
-	/** Gives up the opening, not the connection. */
-	readonly signal?: AbortSignal;
 	/** For the hello; default 5 s. */
 	readonly timeoutMs?: number;
 	/** For each request, later; default 10 s. */
@@ -65,6 +63,8 @@ const CHANNEL_MAX = 0xffff_ffff;
 export class AgentConnection {
 	/** With what went wrong; undefined after `close()`. Never rejects. */
 	readonly closed: Promise<Error | undefined>;
+	/** Resolves when the agent has said that it speaks our protocol; rejects with AgentError. */
+	readonly greeted: Promise<void>;
 
 	readonly #stream: Duplex;
 	readonly #requestTimeoutMs: number;
@@ -82,7 +82,7 @@ export class AgentConnection {
 		this.#stream = stream;
 		this.#requestTimeoutMs = requestTimeoutMs;
 		this.closed = this.#closed.promise;
-		this.#greeted.promise.catch(() => {});
+		this.greeted = this.#greeted.promise;
 		stream.on("data", (chunk: Buffer) => this.#onData(chunk));
 		stream.on("error", (cause) =>
 			this.#fail(new AgentError("the connection to the agent failed", { cause })),
@@ -91,25 +91,20 @@ export class AgentConnection {
 		stream.on("close", () => this.#fail(new AgentError("the connection to the agent was closed")));
 	}
 
-	/** Takes over the stream, which may still be connecting, and greets the agent. On failure the stream is destroyed. */
-	static async open(stream: Duplex, options: OpenOptions = {}): Promise<AgentConnection> {
-		const { signal, timeoutMs = 5_000, requestTimeoutMs = 10_000 } = options;
+	/**
+	 * Takes over the stream, which may still be connecting, and greets the agent. Requests need not wait for its
+	 * greeting: they fail, like {@link greeted}, when none comes or when it is not one of ours.
+	 */
+	static open(stream: Duplex, options: OpenOptions = {}): AgentConnection {
+		const { timeoutMs = 5_000, requestTimeoutMs = 10_000 } = options;
 		const connection = new AgentConnection(stream, requestTimeoutMs);
-		const onAbort = () =>
-			connection.#fail(new AgentError("greeting the agent was given up", { cause: signal?.reason }));
 		const onTimeout = () =>
 			connection.#fail(new AgentError(`the agent sent no greeting within ${timeoutMs} ms`));
 		const timer = setTimeout(onTimeout, timeoutMs);
-		signal?.addEventListener("abort", onAbort, { once: true });
-		try {
-			if (signal?.aborted) onAbort();
-			else connection.#send(new FrameWriter(REQUEST.hello, 0).u16(PROTOCOL_VERSION).finish());
-			await connection.#greeted.promise;
-			return connection;
-		} finally {
-			clearTimeout(timer);
-			signal?.removeEventListener("abort", onAbort);
-		}
+		const clear = () => clearTimeout(timer);
+		connection.greeted.then(clear, clear);
+		connection.#send(new FrameWriter(REQUEST.hello, 0).u16(PROTOCOL_VERSION).finish());
+		return connection;
 	}
 
 	/** What the agent says it is; for logs only. */

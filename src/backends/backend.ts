@@ -45,7 +45,7 @@ export interface LaunchedSandbox {
 	readonly id: string;
 	/** Of the agent. */
 	readonly hostPid: number;
-	/** Opens the agent's byte stream. A new one replaces the one before. */
+	/** Opens the agent's byte stream, which may still be connecting. A new one replaces the one before. */
 	connect(): Promise<Duplex>;
 	/** Resolves when the sandbox is dead, however that came. Never rejects. */
 	readonly exited: Promise<SandboxExit>;

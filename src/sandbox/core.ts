@@ -135,21 +135,16 @@ function notRunning(core: Core, id: string): ShaleError {
 }
 
 async function connectAgent(living: Living, launched: LaunchedSandbox): Promise<AgentConnection> {
+	const forget = () => {
+		living.agent = undefined;
+	};
 	try {
-		const connection = await AgentConnection.open(await launched.connect());
-		void connection.closed.finally(() => {
-			living.agent = undefined;
-		});
+		const connection = AgentConnection.open(await launched.connect());
+		void connection.closed.then(forget);
 		return connection;
 	} catch (error) {
-		living.agent = undefined;
-		throw new ShaleError(
-			"unavailable",
-			`connecting to the agent of sandbox ${living.sandbox.id}: ${String(error)}`,
-			{
-				cause: error,
-			},
-		);
+		forget();
+		throw error;
 	}
 }
 

@@ -70,7 +70,7 @@ function launch(core: Core, { sandbox, backend, living }: Launch): Promise<void>
 			cleanup.add(() => launched.destroy());
 			living.launched = launched;
 			setState(core, living, "running");
-			// It runs; its greeting is waited for by the first that needs it, who is also told when none comes.
+			// It runs. Whoever needs it first is told when it cannot be reached.
 			withAgent(core, sandbox.id, () => undefined).catch(() => undefined);
 		},
 		(error) => core.log.error({ err: error, sandbox: sandbox.id }, "undoing a create failed"),

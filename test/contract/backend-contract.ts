@@ -124,7 +124,7 @@ export function testBackend(name: string, { open, skip }: ContractOptions): void
 }
 
 async function exec(sandbox: LaunchedSandbox, script: string): Promise<{ exitCode: number; output: string }> {
-	const agent = await AgentConnection.open(await sandbox.connect());
+	const agent = AgentConnection.open(await sandbox.connect());
 	const process = await agent.start({
 		id: `run-${script.length}`,
 		argv: ["sh", "-c", script],

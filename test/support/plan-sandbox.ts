@@ -64,7 +64,7 @@ export async function startPlanSandbox({
 		const exited = new Promise<JailerExit>((resolve) => jailer.onExit(hostPid, resolve));
 		const stream = connect(socketHostPath);
 		await once(stream, "connect");
-		const agent = await AgentConnection.open(stream);
+		const agent = AgentConnection.open(stream);
 		return {
 			hostPid,
 			exec: (argv, options) => exec(agent, argv, options?.user ?? ""),

@@ -1,5 +1,5 @@
 /** One sandbox of the built-in backend, from the moment its agent runs. */
-import { connect, type Socket } from "node:net";
+import { connect } from "node:net";
 import { constants } from "node:os";
 import type { Duplex } from "node:stream";
 import type { Lease } from "../../layers/mounts.ts";
@@ -10,7 +10,6 @@ import { op } from "../../linux/plan.ts";
 import { signalName } from "../../linux/signals.ts";
 import type { BackendStats, LaunchedSandbox, SandboxExit } from "../backend.ts";
 
-const CONNECT_DEADLINE_MS = 5000;
 /** A killed pid namespace is gone in milliseconds; only a process stuck in the kernel takes longer. */
 const DEATH_DEADLINE_MS = 20_000;
 
@@ -44,23 +43,8 @@ export class NamespaceSandbox implements LaunchedSandbox {
 		});
 	}
 
-	connect(): Promise<Duplex> {
-		const { id, socketHostPath } = this.#parts;
-		return new Promise<Socket>((resolve, reject) => {
-			const socket = connect(socketHostPath);
-			const fail = (error: Error) => {
-				socket.destroy();
-				reject(error);
-			};
-			socket.setTimeout(CONNECT_DEADLINE_MS, () =>
-				fail(new ShaleError("timeout", `connecting to the agent of sandbox ${id} took too long`)),
-			);
-			socket.once("error", fail);
-			socket.once("connect", () => {
-				socket.setTimeout(0).off("error", fail);
-				resolve(socket);
-			});
-		});
+	async connect(): Promise<Duplex> {
+		return connect(this.#parts.socketHostPath);
 	}
 
 	async stats(): Promise<BackendStats> {
