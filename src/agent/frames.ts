@@ -201,7 +201,8 @@ export class FrameWriter {
 		if (length > scratch.length - at) {
 			throw new ShaleError(
 				"too_large",
-				`a command line with its environment may have ${MAX_PAYLOAD_BYTES} bytes, and this one has more`,
+				`argv and env: together they may have ${MAX_PAYLOAD_BYTES} bytes, and these have more`,
+				{ hint: "Give long input on stdin, or put it into a file of the sandbox." },
 			);
 		}
 		this.#at = at + length;
