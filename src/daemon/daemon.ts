@@ -7,7 +7,7 @@ import { NamespaceBackend } from "../backends/namespace/namespace-backend.ts";
 import { probeIdMapping } from "../backends/namespace/probe.ts";
 import { BackendRegistry } from "../backends/registry.ts";
 import { LayerMounts } from "../layers/mounts.ts";
-import { openLayerStore } from "../layers/store.ts";
+import { type LayerStore, openLayerStore } from "../layers/store.ts";
 import { type CleanupStack, withCleanup } from "../lib/cleanup.ts";
 import type { Log } from "../lib/log.ts";
 import { packageRoot } from "../lib/package-root.ts";
@@ -55,31 +55,7 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 	const store = new SandboxStore(paths.database);
 	cleanup.add(() => store.close());
 	const layerStore = await openLayerStore(paths.layers);
-	const { jailer: jailerPath, agent: agentPath, emptyImage } = findNativePrograms();
-	const jailer = await Jailer.start({
-		jailerPath,
-		agentPath,
-		runDir: paths.jailer,
-		allow: [config.run, paths.uppers],
-	});
-	cleanup.add(() => jailer.close());
-	const mounts = new LayerMounts((ops) => jailer.run(ops), { store: layerStore });
-	const backend = new NamespaceBackend({
-		jailer,
-		mounts,
-		cgroups: await prepareCgroups(await detectCgroups({ parent: cgroupParent(config.data) })),
-		socketsHostPath: paths.sockets,
-		uppersHostPath: paths.uppers,
-		idsStart: config.idsStart,
-		idMapping: await probeIdMapping({
-			jailer,
-			emptyImageHostPath: emptyImage,
-			runHostPath: config.run,
-			idsStart: config.idsStart,
-		}),
-		log,
-	});
-	cleanup.add(() => backend.close());
+	const { jailer, mounts, backend } = await openBackend({ config, layerStore, log }, cleanup);
 	const layers = new LayerCatalogue({
 		store: layerStore,
 		mounts,
@@ -96,19 +72,43 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 	});
 	cleanup.add(() => sandboxes.close());
 	const operations = createOperations({ sandboxes, layers, backends: [backend] });
-	const server = await listen({
-		config,
-		operations,
-		log,
-		idleExit,
-		isBusy: () => sandboxes.count > 0 || layers.isBuilding,
-	});
+	const isBusy = () => sandboxes.count > 0 || layers.isBuilding;
+	const server = await listen({ config, operations, log, idleExit, isBusy });
 	cleanup.add(() => server.close());
 	return {
 		url: server.url,
 		failed: jailer.closed.then(() => new Error("the jailer died")),
 		stop: () => close(cleanup, log),
 	};
+}
+
+interface BackendNeeds {
+	readonly config: Config;
+	readonly layerStore: LayerStore;
+	readonly log: Log;
+}
+
+/** The jailer, the layers that it mounts, and the backend that is made of both. */
+async function openBackend({ config, layerStore, log }: BackendNeeds, cleanup: CleanupStack) {
+	const paths = daemonPaths(config);
+	const { jailer: jailerPath, agent: agentPath, emptyImage: emptyImageHostPath } = findNativePrograms();
+	const allow = [config.run, paths.uppers];
+	const jailer = await Jailer.start({ jailerPath, agentPath, runDir: paths.jailer, allow });
+	cleanup.add(() => jailer.close());
+	const mounts = new LayerMounts((ops) => jailer.run(ops), { store: layerStore });
+	const { idsStart, run: runHostPath } = config;
+	const backend = new NamespaceBackend({
+		jailer,
+		mounts,
+		cgroups: await prepareCgroups(await detectCgroups({ parent: cgroupParent(config.data) })),
+		socketsHostPath: paths.sockets,
+		uppersHostPath: paths.uppers,
+		idsStart,
+		idMapping: await probeIdMapping({ jailer, emptyImageHostPath, runHostPath, idsStart }),
+		log,
+	});
+	cleanup.add(() => backend.close());
+	return { jailer, mounts, backend };
 }
 
 /** Two daemons on one host never touch each other's cgroups: each has a parent named after its data folder. */
