@@ -1,9 +1,9 @@
 /** A daemon for the benchmark alone: own data and run folders, the ordinary layers linked in, any free port. */
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { copyFileSync, linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { packageRoot } from "../src/lib/package-root.ts";
 import { BENCH_TRUE } from "./subjects.ts";
 
@@ -21,20 +21,19 @@ export async function startDaemon(layers: readonly string[]): Promise<BenchDaemo
 	// As /run on most machines, this is a tmpfs.
 	const runFolder = mkdtempSync("/dev/shm/shale-bench-");
 	linkLayers(join(folder, "data", "layers"), layers);
-	const port = await freePort();
 	const child = spawn(join(packageRoot(), "bin", "shale"), ["serve"], {
-		stdio: ["ignore", "ignore", "inherit"],
+		stdio: ["ignore", "pipe", "inherit"],
 		env: {
 			...process.env,
 			// Node reads the certificates at each start when this is set.
 			NODE_EXTRA_CA_CERTS: "",
-			SHALE_LISTEN: `127.0.0.1:${port}`,
+			SHALE_LISTEN: "127.0.0.1:0",
 			SHALE_DATA: join(folder, "data"),
 			SHALE_RUN: runFolder,
 			SHALE_LOG: "warn",
 		},
 	});
-	await waitHealthy(child, port);
+	const port = await readPort(child);
 	await importBenchLayer(folder, port);
 	return {
 		port,
@@ -59,24 +58,12 @@ function linkLayers(hostPath: string, layers: readonly string[]): void {
 	}
 }
 
-function freePort(): Promise<number> {
-	return new Promise((resolve) => {
-		const server = createServer().listen(0, "127.0.0.1", () => {
-			const address = server.address();
-			server.close(() => resolve(typeof address === "object" && address ? address.port : 0));
-		});
-	});
-}
-
-async function waitHealthy(child: ChildProcess, port: number): Promise<void> {
-	for (const end = Date.now() + 15_000; Date.now() < end; ) {
-		if (child.exitCode !== null) throw new Error(`the daemon ended with ${child.exitCode}`);
-		const answer = await fetch(`http://127.0.0.1:${port}/healthz`).catch(() => undefined);
-		if (answer?.ok) return;
-		await new Promise((resolve) => setTimeout(resolve, 20));
-	}
-	child.kill("SIGKILL");
-	throw new Error("the daemon did not answer within 15 s");
+/** `shale serve` prints its URL once it takes requests. */
+async function readPort({ stdout }: ChildProcess): Promise<number> {
+	if (stdout === null) throw new Error("the daemon has no stdout");
+	const lines = createInterface(stdout);
+	for await (const line of lines) return Number(new URL(line.replace(/^.* /, "")).port);
+	throw new Error("the daemon ended before it served");
 }
 
 /** A layer with one static program, so that an exec costs what Shale costs. */

@@ -1,6 +1,6 @@
 /** What the agent tells about processes: their exits, and the listing. */
 
-import { constants } from "node:os";
+import { signalName } from "../linux/signals.ts";
 import { toViolation } from "./agent-error.ts";
 import type { PayloadReader } from "./frames.ts";
 
@@ -41,18 +41,12 @@ export interface ProcessStatus {
 	readonly exit?: Pick<ProcessExit, "exitCode" | "signal">;
 }
 
-const signalNames = new Map<number, string>();
-for (const [name, number] of Object.entries(constants.signals)) {
-	// SIGABRT and SIGIOT, SIGIO and SIGPOLL share a number; the first is the usual name.
-	if (!signalNames.has(number)) signalNames.set(number, name);
-}
-
 /** wait(2)'s status of a process that has ended; a violation for one that has not. */
 export function parseWaitStatus(status: number): { exitCode: number; signal?: string } {
 	const signal = status & 0x7f;
 	if (status > 0xffff || signal === 0x7f) throw toViolation("a wait status that is not one of an exit");
 	if (signal === 0) return { exitCode: status >> 8 };
-	return { exitCode: 128 + signal, signal: signalNames.get(signal) ?? `SIG${signal}` };
+	return { exitCode: 128 + signal, signal: signalName(signal) };
 }
 
 export function parseExit(payload: PayloadReader): ProcessExit {

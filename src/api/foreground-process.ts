@@ -6,8 +6,6 @@ import { toShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { OutputChunk, ProcessExit, RunningProcess, Sandboxes } from "../sandbox/types.ts";
 
-const STDIN_CHUNK_BYTES = 64 * 1024;
-
 export class ForegroundProcess {
 	readonly process: RunningProcess;
 	readonly #sandboxes: Sandboxes;
@@ -51,14 +49,8 @@ export class ForegroundProcess {
 
 	/** Writes all and closes. A program that stops reading early is no error: its exit tells what happened. */
 	async feed(stdin: Uint8Array): Promise<void> {
-		try {
-			for (let from = 0; from < stdin.length; from += STDIN_CHUNK_BYTES) {
-				await this.process.writeStdin(stdin.subarray(from, from + STDIN_CHUNK_BYTES));
-			}
-			this.process.closeStdin();
-		} catch {
-			return;
-		}
+		await this.process.writeStdin(stdin).catch(() => undefined);
+		this.process.closeStdin();
 	}
 
 	/** The client is gone: kills the group and forgets the process. May be called at any time, and again. */

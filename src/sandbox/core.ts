@@ -56,9 +56,14 @@ export function setState(
 
 /** The sandbox's record; throws `not_found` also for one that is destroyed. */
 export function getRecord(core: Core, id: string): Sandbox {
-	const sandbox = core.living.get(id)?.sandbox ?? core.store.find(id)?.sandbox;
-	if (!sandbox || sandbox.state === "destroyed") throw unknownSandbox(id);
+	const sandbox = findRecord(core, id);
+	if (!sandbox) throw unknownSandbox(id);
 	return sandbox;
+}
+
+function findRecord(core: Core, id: string): Sandbox | undefined {
+	const sandbox = core.living.get(id)?.sandbox ?? core.store.find(id)?.sandbox;
+	return sandbox?.state === "destroyed" ? undefined : sandbox;
 }
 
 export function unknownSandbox(id: string): ShaleError {
@@ -125,8 +130,8 @@ export async function toCallError(core: Core, id: string, error: unknown): Promi
 }
 
 function notRunning(core: Core, id: string): ShaleError {
-	const sandbox = core.living.get(id)?.sandbox ?? core.store.find(id)?.sandbox;
-	if (!sandbox || sandbox.state === "destroyed") return unknownSandbox(id);
+	const sandbox = findRecord(core, id);
+	if (!sandbox) return unknownSandbox(id);
 	const { state, reason } = sandbox;
 	return new ShaleError("conflict", `sandbox ${id} is ${state}${reason ? `: ${reason}` : ""}`, {
 		hint: state === "failed" ? "Destroy it and create it again." : "Wait until it is running.",

@@ -10,7 +10,6 @@ import { startOn, toAgentStart, toExit } from "./processes.ts";
 import type { ExecResult, ExecSandbox, Sandbox } from "./types.ts";
 
 const DEFAULT_OUTPUT_BYTES = MIB;
-const STDIN_CHUNK_BYTES = 64 * 1024;
 
 export type ExecRequest = ExecSandbox & { readonly signal?: AbortSignal | undefined };
 
@@ -57,14 +56,8 @@ async function capture(process: AgentProcess, limitBytes: number) {
 	return { stdout: Buffer.concat(kept.stdout), stderr: Buffer.concat(kept.stderr), truncated };
 }
 
-/** Ends early when the program closes its stdin or exits: that is no error, its exit tells what happened. */
+/** A program that closes its stdin early or exits makes no error: its exit tells what happened. */
 async function feed(process: AgentProcess, stdin: Uint8Array): Promise<void> {
-	let open = true;
-	for (let from = 0; open && from < stdin.length; from += STDIN_CHUNK_BYTES) {
-		open = await process.writeStdin(stdin.subarray(from, from + STDIN_CHUNK_BYTES)).then(
-			() => true,
-			() => false,
-		);
-	}
+	await process.writeStdin(stdin).catch(() => undefined);
 	process.closeStdin();
 }

@@ -135,7 +135,7 @@ export interface RunningProcess {
 	/** All output from the attached offsets; ends when the process's output has ended or on detach. */
 	output(): AsyncIterable<OutputChunk>;
 	readonly exited: Promise<ProcessExit>;
-	/** Resolves when the process can take more. Rejects with `conflict` when stdin is closed. */
+	/** Of any size. Resolves when the process can take more; rejects with `conflict` when stdin is closed. */
 	writeStdin(chunk: Uint8Array): Promise<void>;
 	closeStdin(): void;
 	/** The process lives on. */
