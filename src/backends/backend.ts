@@ -24,7 +24,12 @@ export interface LaunchSpec {
 	readonly limits: LaunchLimits;
 	/** A number that no other living sandbox has, from 0: picks the sandbox's own range of host uids. */
 	readonly slot: number;
+	/** True: the disk upper of this id exists and is used again; otherwise a new, empty one is made. */
+	readonly keepsUpper?: boolean;
 }
+
+/** What a backend needs to find a sandbox again after a restart of the daemon. JSON, stored with its record. */
+export type BackendRecord = Readonly<Record<string, string | number>>;
 
 export interface SandboxExit {
 	/** Why the sandbox ended, for people: `its agent was killed by SIGKILL (out of memory)`. */
@@ -47,11 +52,21 @@ export interface LaunchedSandbox {
 	readonly hostPid: number;
 	/** Opens the agent's byte stream, which may still be connecting. A new one replaces the one before. */
 	connect(): Promise<Duplex>;
+	readonly record: BackendRecord;
 	/** Resolves when the sandbox is dead, however that came. Never rejects. */
 	readonly exited: Promise<SandboxExit>;
 	stats(): Promise<BackendStats>;
-	/** Ends it and removes all it left on the host. From any state; may be called twice. */
-	destroy(): Promise<void>;
+	/** Ends it and removes all it left on the host, but for its disk upper if asked. From any state; may be called twice. */
+	destroy(options?: { readonly keepsUpper?: boolean }): Promise<void>;
+}
+
+/** A thing on the host that was made for a sandbox, or that looks like it. */
+export interface HostResource {
+	readonly kind: "process" | "cgroup" | "mount" | "loop" | "netns" | "socket" | "file";
+	/** As a person finds it: a path, a device, a pid with its command. */
+	readonly name: string;
+	/** The sandbox it was made for; undefined when that cannot be told. */
+	readonly sandboxId: string | undefined;
 }
 
 /** One thing that a backend can or cannot do on this host. */
@@ -74,8 +89,18 @@ export interface Backend {
 	explain(spec: LaunchSpec): Promise<string>;
 	/** Returns when the agent runs. On failure nothing is left behind. */
 	launch(spec: LaunchSpec): Promise<LaunchedSandbox>;
-	/** Removes what sandboxes outside `known` left on the host: after a crash of the daemon. */
-	removeOrphans(known: ReadonlySet<string>): Promise<void>;
-	/** Gives back what is shared by its sandboxes. */
+	/** The sandbox of an earlier daemon, if it still lives; undefined when it is dead. Its remains are left as they are. */
+	adopt(spec: LaunchSpec, record: BackendRecord): Promise<LaunchedSandbox | undefined>;
+	/** All that there is on the host of this backend's sandboxes, also of those that nobody knows any more. */
+	listResources(): Promise<readonly HostResource[]>;
+	/**
+	 * Removes what sandboxes outside `known` left on the host: after a crash, or by `shale gc`. `keepUppers`: of these
+	 * sandboxes the disk upper stays.
+	 */
+	removeOrphans(
+		known: ReadonlySet<string>,
+		options?: { readonly keepUppers?: ReadonlySet<string> },
+	): Promise<void>;
+	/** Gives back what is shared by its sandboxes; those that live go on. */
 	close(): Promise<void>;
 }

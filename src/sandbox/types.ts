@@ -1,5 +1,6 @@
 /** What the core takes and gives: the shapes behind every front end. Times in ms or ISO 8601, sizes as named. */
 import type { BackendStats } from "../backends/backend.ts";
+import type { SandboxFiles } from "./file-types.ts";
 
 export type SandboxStats = BackendStats;
 
@@ -34,15 +35,35 @@ export interface CreateSandbox {
 	readonly limits?: Partial<Limits> | undefined;
 	readonly upper?: UpperKind | undefined;
 	readonly network?: "none" | undefined;
+	/** It ends this long after its creation, or after the last {@link Sandboxes.extend}. Default: never. */
+	readonly lifetimeMs?: number | undefined;
+	/** It ends after so much time in which nobody used it. Default: never. */
+	readonly idleTimeoutMs?: number | undefined;
+	/** What its end by lifetime or idleness is. `stop` needs a disk upper. Default `destroy`. */
+	readonly onExpiry?: OnExpiry | undefined;
 }
 
-export type SandboxState = "creating" | "running" | "failed" | "destroying" | "destroyed";
+export type OnExpiry = "destroy" | "stop";
+
+/**
+ * creating → running → destroying → destroyed; running ⇄ stopped by way of `stopping` and `starting`;
+ * `failed` when it ended by itself. Destroy works from every state.
+ */
+export type SandboxState =
+	| "creating"
+	| "running"
+	| "stopping"
+	| "stopped"
+	| "starting"
+	| "failed"
+	| "destroying"
+	| "destroyed";
 
 export interface Sandbox {
 	readonly id: string;
 	readonly name: string | null;
 	readonly state: SandboxState;
-	/** Why it is `failed`; otherwise null. */
+	/** Why it is `failed` or `stopped`; otherwise null. */
 	readonly reason: string | null;
 	readonly backend: string;
 	readonly layers: readonly string[];
@@ -55,6 +76,10 @@ export interface Sandbox {
 	readonly upper: UpperKind;
 	readonly network: "none";
 	readonly createdAt: string;
+	/** When its lifetime ends, by the clock of now; null when it has none. */
+	readonly expiresAt: string | null;
+	readonly idleTimeoutMs: number | null;
+	readonly onExpiry: OnExpiry;
 }
 
 export interface ListSandboxes {
@@ -79,7 +104,10 @@ export interface TerminalSize {
 }
 
 export interface StartProcess {
-	/** Chosen by the client, or made by us. */
+	/**
+	 * Chosen by the client, or made by us. A client that chose it may send the same start again: it then follows the run
+	 * that there is. Another start under a taken id is a `conflict`.
+	 */
 	readonly id?: string | undefined;
 	readonly argv: readonly string[];
 	readonly env?: Readonly<Record<string, string>> | undefined;
@@ -132,6 +160,8 @@ export interface OutputChunk {
 export interface RunningProcess {
 	readonly id: string;
 	readonly guestPid: number;
+	/** Of the first bytes that {@link output} gives, when they are still kept. */
+	readonly from: { readonly stdoutOffset: number; readonly stderrOffset: number };
 	/** All output from the attached offsets; ends when the process's output has ended or on detach. */
 	output(): AsyncIterable<OutputChunk>;
 	readonly exited: Promise<ProcessExit>;
@@ -157,25 +187,49 @@ export interface ExecResult extends ProcessExit {
 	readonly durationMs: number;
 }
 
+export interface AttachProcess {
+	/** Of the first bytes that are wanted; `gone` when they are no longer kept. Default: the oldest that are kept. */
+	readonly stdoutOffset?: number | undefined;
+	readonly stderrOffset?: number | undefined;
+	/** Instead of offsets: the newest so many bytes of each stream. */
+	readonly tailBytes?: number | undefined;
+	/**
+	 * True: the process waits for this reader, as a program waits for a pipe. False (default): a reader that falls
+	 * behind by more than the ring loses output, which shows as a gap in the offsets.
+	 */
+	readonly hold?: boolean | undefined;
+}
+
 /** The core's operations. Every method throws ShaleError; unknown ids are `not_found`. */
 export interface Sandboxes {
-	/** Returns when the sandbox can exec. `conflict` when the id or name is taken by a living sandbox. */
+	/**
+	 * Returns when the sandbox can exec. A client that chose the id may send the same request again: it gets the sandbox
+	 * that there is. `conflict` when the id or name belongs to another one; `resource_exhausted` when the host is too
+	 * full or too busy.
+	 */
 	create(request: CreateSandbox): Promise<Sandbox>;
 	get(id: string): Sandbox;
 	list(query: ListSandboxes): SandboxPage;
 	/** From any state; repeatable. Returns when nothing of it is left on the host. */
 	destroy(id: string): Promise<void>;
+	/** Ends all its processes and keeps its disk upper; `conflict` with a tmpfs upper, which would be lost. Repeatable. */
+	stop(id: string): Promise<Sandbox>;
+	/** Starts a stopped sandbox on its kept upper; its lifetime begins again. Repeatable. */
+	startAgain(id: string): Promise<Sandbox>;
+	/** Its lifetime ends `lifetimeMs` from now; null: never. */
+	extend(id: string, lifetimeMs: number | null): Promise<Sandbox>;
+	readonly files: SandboxFiles;
 	/** Runs to the end and captures the output. When `signal` aborts, the process group is killed. */
 	exec(id: string, request: ExecSandbox, options?: { readonly signal?: AbortSignal }): Promise<ExecResult>;
 	/** Starts with the caller attached to all output. */
 	start(id: string, request: StartProcess): Promise<RunningProcess>;
 	/** Starts without anybody attached; the last 1 MiB of each output stream is kept. */
 	startDetached(id: string, request: StartProcess): Promise<ProcessInfo>;
-	attach(
-		id: string,
-		processId: string,
-		from: { readonly stdoutOffset: number; readonly stderrOffset: number },
-	): Promise<RunningProcess>;
+	/** One of any number of readers at once. */
+	attach(id: string, processId: string, options: AttachProcess): Promise<RunningProcess>;
+	/** Whoever writes; the pieces of several writers are not torn. `conflict` when it has no stdin or it is closed. */
+	writeStdin(id: string, processId: string, chunk: Uint8Array): Promise<void>;
+	closeStdin(id: string, processId: string): Promise<void>;
 	listProcesses(id: string): Promise<readonly ProcessInfo[]>;
 	getProcess(id: string, processId: string): Promise<ProcessInfo>;
 	/** `signal` as a name (`SIGTERM`, `TERM`); to its whole group when asked. */
