@@ -145,6 +145,28 @@ bool op_cgroup_kill(struct launch *launch, const struct plan_op *op)
 	return error == 0 || fail(launch, error, path, "killing the cgroup");
 }
 
+/* Numbers, one a line, in whatever pieces they are read. Zombies are not among them. */
+int cgroup_has(int procs_fd, pid_t pid)
+{
+	char buffer[4096];
+	pid_t number = 0;
+	off_t offset = 0;
+	ssize_t count;
+	while ((count = pread(procs_fd, buffer, sizeof buffer, offset)) > 0) {
+		for (ssize_t i = 0; i < count; i++) {
+			if (buffer[i] != '\n') {
+				number = number * 10 + (buffer[i] - '0');
+				continue;
+			}
+			if (number == pid)
+				return 1;
+			number = 0;
+		}
+		offset += count;
+	}
+	return count < 0 ? -errno : 0;
+}
+
 static uint64_t now_ms(void)
 {
 	struct timespec now;
