@@ -79,15 +79,10 @@ static bool is_namespace_init(const struct jailer *jailer, pid_t pid)
 /* A cgroup of Shale's is asked for by name, and only where --cgroup says which these are. */
 static int check_cgroup(const struct jailer *jailer, pid_t pid, const char *cgroup)
 {
-	char path[PATH_MAX];
-	if (jailer->cgroup_count == 0 || snprintf(path, sizeof path, "%s/cgroup.procs", cgroup) >= (int)sizeof path)
-		return -EPERM;
-	int fd = open_cgroup(jailer, path, O_RDONLY | O_NOFOLLOW);
-	if (fd < 0)
-		return fd == -ENOENT ? -ESRCH : -EPERM;
-	int has = cgroup_has(fd, pid);
-	close(fd);
-	return has == 1 ? 0 : has == 0 ? -EPERM : has;
+	int has = jailer->cgroup_count == 0 ? -EPERM : cgroup_has(jailer, cgroup, pid);
+	if (has == -ENOENT || has == -ENODEV)
+		return -ESRCH;
+	return has == 1 ? 0 : -EPERM;
 }
 
 static int check_identity(const struct jailer *jailer, const struct child *child, const char *cgroup)

@@ -158,8 +158,8 @@ int open_image(const char *path, int flags);
 
 /* jailer-cgroup.c */
 
-/* Whether the process is in this cgroup: 1 or 0, or a negative errno. The descriptor is of `cgroup.procs`. */
-int cgroup_has(int procs_fd, pid_t pid);
+/* Whether the process is in this cgroup, and no zombie: 1 or 0, or a negative errno. */
+int cgroup_has(const struct jailer *jailer, const char *cgroup, pid_t pid);
 
 /* Opens what the plan's cgroup_join operations need; called by clone. */
 bool open_joins(struct launch *launch);

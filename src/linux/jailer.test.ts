@@ -1,39 +1,12 @@
 /** The client against a jailer that is a script: what it makes of replies, of exits, and of a jailer that dies. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import test, { type TestContext } from "node:test";
+import { writeScriptedJailer } from "../../test/support/scripted-jailer.ts";
 import { Jailer, type JailerExit, PlanError } from "./jailer.ts";
 import { op } from "./plan.ts";
 
-/** `handle(request, id, reply)` runs for every request; the first is the empty plan that `start` sends. */
 async function startScripted(context: TestContext, handle: string, signal?: AbortSignal): Promise<Jailer> {
-	const folder = mkdtempSync(join(tmpdir(), "shale-jailer-unit-"));
-	context.after(() => rmSync(folder, { recursive: true }));
-	const jailerPath = join(folder, "jailer.cjs");
-	const script = `#!${process.execPath}
-		const { Socket } = require("node:net");
-		const socket = new Socket({ fd: 3 });
-		const u32 = (...numbers) => Buffer.from(Uint32Array.from(numbers).buffer);
-		const frame = (id, type, payload) =>
-			Buffer.concat([u32(payload.length, id), Buffer.of(type), payload]);
-		const reply = (id, type, payload) => socket.write(frame(id, type, payload));
-		const ok = (id, pid) => reply(id, 1, u32(pid, 900 + pid, 0));
-		let received = Buffer.alloc(0), first = true;
-		socket.on("end", () => process.exit(0));
-		socket.on("data", (chunk) => {
-			received = Buffer.concat([received, chunk]);
-			while (received.length >= 9 && received.length >= 9 + received.readUInt32LE(0)) {
-				const length = received.readUInt32LE(0), id = received.readUInt32LE(4);
-				const request = { type: received[8], payload: received.subarray(9, 9 + length) };
-				received = received.subarray(9 + length);
-				if (first) { first = false; ok(id, 0); continue; }
-				(${handle})(request, id, reply);
-			}
-		});`;
-	writeFileSync(jailerPath, script, { mode: 0o755 });
-	const options = { jailerPath, agentPath: "/agent", runDir: folder };
+	const options = writeScriptedJailer(context, handle);
 	const jailer = await Jailer.start(signal === undefined ? options : { ...options, signal });
 	context.after(() => jailer.close());
 	return jailer;

@@ -120,7 +120,7 @@ export class Jailer {
 	#received: Buffer = Buffer.alloc(0);
 	#nextId = 1;
 	#stderr = "";
-	#ended = false;
+	#endedBecause: string | undefined;
 
 	private constructor(child: ChildProcess) {
 		this.#child = child;
@@ -215,6 +215,18 @@ export class Jailer {
 		return this.#exits.on(hostPid, listener);
 	}
 
+	/** From then on every call fails. */
+	get hasEnded(): boolean {
+		return this.#endedBecause !== undefined;
+	}
+
+	/** Why calls fail once it has ended. */
+	get goneError(): ShaleError {
+		const said = this.#stderr.trim();
+		const why = this.#endedBecause ?? "it is ending";
+		return new ShaleError("unavailable", `the jailer is gone (${why})${said === "" ? "" : `: ${said}`}`);
+	}
+
 	/** Ends the jailer; its sandboxes live on. May be called twice. */
 	async close(): Promise<void> {
 		this.#socket.end();
@@ -222,7 +234,7 @@ export class Jailer {
 	}
 
 	#request(type: number, payload: Uint8Array): Promise<Buffer> {
-		if (this.#ended) return Promise.reject(this.#goneError("it has ended"));
+		if (this.hasEnded) return Promise.reject(this.goneError);
 		const id = this.#nextId;
 		this.#nextId = id === 0xffff_ffff ? 1 : id + 1;
 		const header = Buffer.alloc(HEADER_BYTES);
@@ -268,15 +280,10 @@ export class Jailer {
 		}
 	}
 
-	#goneError(why: string): ShaleError {
-		const said = this.#stderr.trim();
-		return new ShaleError("unavailable", `the jailer is gone (${why})${said === "" ? "" : `: ${said}`}`);
-	}
-
 	#end(why: string): void {
-		this.#ended = true;
+		this.#endedBecause = why;
 		this.#socket.destroy();
-		const error = this.#goneError(why);
+		const error = this.goneError;
 		for (const { reject } of this.#waiters.values()) reject(error);
 		this.#waiters.clear();
 	}
