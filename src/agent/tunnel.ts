@@ -5,10 +5,10 @@
  */
 
 import { AgentError, toErrnoName, toViolation } from "./agent-error.ts";
+import type { ChannelLink, ChannelReceiver } from "./channels.ts";
 import type { PayloadReader } from "./frames.ts";
 import { encodeHeader, FrameWriter, HEADER_BYTES, MAX_PAYLOAD_BYTES, REPLY, REQUEST } from "./frames.ts";
 import { OutputQueue } from "./output-queue.ts";
-import type { ChannelLink } from "./process.ts";
 
 /** How much may be on its way to us or unread here. */
 export const TUNNEL_WINDOW_BYTES = 1024 * 1024;
@@ -19,7 +19,7 @@ const MAX_PIECE_BYTES = MAX_PAYLOAD_BYTES - HEADER_BYTES;
 /** Granted at once: few frames, and always something left to go on with. */
 const GRANT_BYTES = TUNNEL_WINDOW_BYTES / 4;
 
-export class AgentTunnel {
+export class AgentTunnel implements ChannelReceiver {
 	readonly #subject: string;
 	readonly #link: ChannelLink;
 	/** When the agent has ended the tunnel, or the connection is lost. */
