@@ -13,6 +13,7 @@ import {
 import { createSandbox, resolve } from "./create.ts";
 import { destroySandbox } from "./destroy.ts";
 import { execInSandbox } from "./exec.ts";
+import { openFiles } from "./files.ts";
 import {
 	attachProcess,
 	getProcess,
@@ -82,6 +83,7 @@ function bind(core: Core): OpenSandboxes {
 		get: (id) => getRecord(core, id),
 		list: (query) => core.store.list(query),
 		destroy: (id) => destroySandbox(core, id),
+		files: openFiles(core),
 		exec: (id, request, { signal } = {}) => execInSandbox(core, id, { ...request, signal }),
 		start: (id, request) => startProcess(core, id, request),
 		startDetached: (id, request) => startDetached(core, id, request),
