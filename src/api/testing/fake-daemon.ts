@@ -14,6 +14,7 @@ import type {
 } from "../../sandbox/types.ts";
 import { type ApiOptions, createApi, createApiServer } from "../create-api.ts";
 import type { Daemon, LayerOperations } from "../daemon-operations.ts";
+import { FakeFiles } from "./fake-files.ts";
 import { EXITED } from "./fake-process.ts";
 import { FakeProcesses } from "./fake-processes.ts";
 
@@ -41,6 +42,7 @@ export class FakeSandboxes extends FakeProcesses implements Sandboxes {
 	readonly listed: ListSandboxes[] = [];
 	readonly executed: ExecSandbox[] = [];
 	readonly destroyed: string[] = [];
+	readonly files = new FakeFiles();
 	execSignal: AbortSignal | undefined;
 
 	async create(request: CreateSandbox): Promise<Sandbox> {
