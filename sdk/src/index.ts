@@ -14,9 +14,10 @@ export type * from "./file-types.ts";
 export { type FileData, type FileOptions, Files, type WriteOptions } from "./files.ts";
 export { fetchHttp, type Http, type HttpAnswer, type HttpRequest } from "./http.ts";
 export { type BuildOptions, Layers } from "./layers.ts";
-export { Processes, type StartOptions } from "./processes.ts";
+export { DEFAULT_RECONNECT_MS, type ReconnectOptions } from "./patience.ts";
+export { type AttachOptions, Processes, type ReadOutput, type StartOptions } from "./processes.ts";
 export { type CallOptions, Sandbox, Sandboxes } from "./sandbox.ts";
-export { CommandSession, type SessionOptions } from "./session.ts";
+export { CommandSession, type SessionOptions, type SessionReconnectOptions } from "./session.ts";
 export {
 	DEFAULT_URL,
 	type WebSocketConstructor,
