@@ -19,6 +19,9 @@ export class AgentError extends Error {
 	}
 }
 
+/** The agent is of another version of Shale: nothing can be asked of it. */
+export class AgentVersionError extends AgentError {}
+
 const errnoNames = new Map<number, string>();
 for (const [name, number] of Object.entries(constants.errno)) {
 	// EAGAIN and EWOULDBLOCK share a number; the first is the usual name.

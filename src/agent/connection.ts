@@ -8,7 +8,7 @@
 
 import type { Duplex } from "node:stream";
 import { ShaleError } from "../lib/errors.ts";
-import { AgentError, toViolation } from "./agent-error.ts";
+import { AgentError, AgentVersionError, toViolation } from "./agent-error.ts";
 import {
 	type Frame,
 	FrameDecoder,
@@ -258,7 +258,8 @@ export class AgentConnection {
 		const build = payload.takeText(256);
 		payload.finish();
 		if (version !== PROTOCOL_VERSION) {
-			throw new AgentError(`the agent speaks version ${version} of the protocol, not ${PROTOCOL_VERSION}`);
+			const message = `the agent speaks version ${version} of the protocol, not ${PROTOCOL_VERSION}`;
+			throw new AgentVersionError(message);
 		}
 		if (maxPayloadBytes !== MAX_PAYLOAD_BYTES) throw toViolation("another frame size");
 		this.#build = build;
