@@ -5,6 +5,7 @@ import { DAEMON_ROUTES } from "./daemon.ts";
 import { documentationRoutes } from "./documentation.ts";
 import { EXEC_ROUTES } from "./exec.ts";
 import { LAYER_ROUTES } from "./layers.ts";
+import { OPERATION_ROUTES } from "./operations.ts";
 import { PROCESS_ROUTES } from "./processes.ts";
 import { SANDBOX_ROUTES } from "./sandboxes.ts";
 
@@ -13,6 +14,7 @@ export const ROUTES: readonly Route[] = [
 	...EXEC_ROUTES,
 	...PROCESS_ROUTES,
 	...LAYER_ROUTES,
+	...OPERATION_ROUTES,
 	...DAEMON_ROUTES,
 	...documentationRoutes(describe),
 ];
