@@ -8,6 +8,7 @@ import type { Backend, LaunchedSandbox, LaunchSpec } from "../backends/backend.t
 import { type ErrorCode, ShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { MIB } from "../lib/units.ts";
+import type { Admission } from "./admission.ts";
 import type { Machine } from "./resolve.ts";
 import type { SandboxStore } from "./store.ts";
 import type { Sandbox, SandboxState } from "./types.ts";
@@ -29,6 +30,7 @@ export interface Core {
 	getBackend(name: string): Backend;
 	readonly defaultBackend: string;
 	readonly machine: Machine;
+	readonly admission: Admission;
 }
 
 /** A sandbox between the start of its creation and the end of its destruction. */

@@ -2,6 +2,7 @@
 import type { Backend } from "../backends/backend.ts";
 import { withCleanup } from "../lib/cleanup.ts";
 import { ShaleError } from "../lib/errors.ts";
+import { toNeed } from "./admission.ts";
 import { type Core, type Living, setState, toLaunchSpec, withAgent } from "./core.ts";
 import { resolveSandbox } from "./resolve.ts";
 import type { CreateSandbox, Sandbox } from "./types.ts";
@@ -66,7 +67,10 @@ function launch(core: Core, { sandbox, backend, living }: Launch): Promise<void>
 				core.slots.giveBack(living.slot);
 				core.living.delete(sandbox.id);
 			});
-			const launched = await backend.launch(toLaunchSpec(sandbox, living.slot));
+			const need = toNeed(sandbox, { keepsUpper: false });
+			const launched = await core.admission.admit(need, () =>
+				backend.launch(toLaunchSpec(sandbox, living.slot)),
+			);
 			cleanup.add(() => launched.destroy());
 			living.launched = launched;
 			setState(core, living, "running");

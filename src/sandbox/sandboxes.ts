@@ -1,6 +1,7 @@
 /** The core as one object: the operations bound to one store and its backends, and their start and end. */
 import type { Backend } from "../backends/backend.ts";
 import type { Log } from "../lib/log.ts";
+import { Admission, type AdmissionOptions, UNLIMITED } from "./admission.ts";
 import {
 	type Core,
 	type CoreLayers,
@@ -12,7 +13,9 @@ import {
 } from "./core.ts";
 import { createSandbox, resolve } from "./create.ts";
 import { destroySandbox } from "./destroy.ts";
+import { EventLog } from "./events.ts";
 import { execInSandbox } from "./exec.ts";
+import { Inventory, type ResourceSource } from "./inventory.ts";
 import {
 	attachProcess,
 	getProcess,
@@ -24,8 +27,9 @@ import {
 	startProcess,
 } from "./processes.ts";
 import type { Machine } from "./resolve.ts";
+import { backendSource, recordSource } from "./resource-sources.ts";
 import type { SandboxStore } from "./store.ts";
-import type { Sandboxes } from "./types.ts";
+import type { Sandboxes, SandboxState } from "./types.ts";
 
 export interface SandboxesOptions {
 	readonly store: SandboxStore;
@@ -39,29 +43,43 @@ export interface SandboxesOptions {
 	readonly slots: number;
 	readonly machine: Machine;
 	readonly log: Log;
+	/** Default: those of this daemon alone. */
+	readonly events?: EventLog;
+	/** Default: everything is let in. */
+	readonly admission?: Omit<AdmissionOptions, "countSandboxes">;
+	/** What else there may be on the host that nobody owns. */
+	readonly resources?: readonly ResourceSource[];
 }
 
 export interface OpenSandboxes extends Sandboxes {
 	/** How many live. */
 	readonly count: number;
+	readonly admission: Admission;
+	readonly inventory: Inventory;
+	/** How many there are in each state; states without any are left out. */
+	countByState(): ReadonlyMap<SandboxState, number>;
 	/** Destroys all. Every one is tried; the errors are logged. */
 	close(): Promise<void>;
 }
 
 /** Removes what an earlier daemon left, then takes requests. */
 export async function openSandboxes(options: SandboxesOptions): Promise<OpenSandboxes> {
+	const { store, log, backends, events = new EventLog(), admission = UNLIMITED, resources = [] } = options;
+	const living: Core["living"] = new Map();
 	const core: Core = {
-		store: options.store,
+		store,
 		layers: options.layers,
-		log: options.log,
-		living: new Map(),
+		log,
+		living,
+		admission: new Admission({ ...admission, countSandboxes: () => living.size }),
 		slots: new Slots(options.slots),
-		getBackend: (name) => options.backends.get(name),
-		defaultBackend: options.backends.default,
+		getBackend: (name) => backends.get(name),
+		defaultBackend: backends.default,
 		machine: options.machine,
 	};
-	await removeRemains(core, options.backends.list());
-	return bind(core);
+	await removeRemains(core, backends.list());
+	const sources = [...backends.list().map(backendSource), recordSource(store), ...resources];
+	return bind(core, new Inventory({ sources, sandboxes: living, events, log }));
 }
 
 /** After a crash no sandbox of the earlier daemon is taken over: each is removed and its record closed. */
@@ -73,8 +91,11 @@ async function removeRemains(core: Core, backends: readonly Backend[]): Promise<
 	}
 }
 
-function bind(core: Core): OpenSandboxes {
+function bind(core: Core, inventory: Inventory): OpenSandboxes {
 	return {
+		inventory,
+		admission: core.admission,
+		countByState: () => countByState(core),
 		get count() {
 			return core.living.size;
 		},
@@ -99,6 +120,14 @@ function bind(core: Core): OpenSandboxes {
 		explainExisting: (id) => explainExisting(core, id),
 		close: () => destroyAll(core),
 	};
+}
+
+function countByState(core: Core): ReadonlyMap<SandboxState, number> {
+	const counts = new Map<SandboxState, number>();
+	for (const { sandbox } of core.living.values()) {
+		counts.set(sandbox.state, (counts.get(sandbox.state) ?? 0) + 1);
+	}
+	return counts;
 }
 
 async function explainExisting(core: Core, id: string): Promise<string> {
