@@ -19,6 +19,7 @@ import type {
 } from "../../sandbox/types.ts";
 import { type ApiOptions, createApi, createApiServer } from "../create-api.ts";
 import type { Daemon, LayerOperations } from "../daemon-operations.ts";
+import { FakeFiles } from "./fake-files.ts";
 import { EXITED, FakeProcess, PROGRAMS } from "./fake-process.ts";
 
 export const LIVING: Sandbox = {
@@ -46,6 +47,7 @@ export class FakeSandboxes implements Sandboxes {
 	readonly executed: ExecSandbox[] = [];
 	readonly destroyed: string[] = [];
 	readonly processes: FakeProcess[] = [];
+	readonly files = new FakeFiles();
 	execSignal: AbortSignal | undefined;
 
 	get last(): FakeProcess {
