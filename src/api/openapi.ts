@@ -89,9 +89,16 @@ function queryParameters(query: z.ZodObject | undefined): Json[] {
 	if (!query) return [];
 	// As "output": what the text in the query is read as.
 	const { properties = {} } = z.toJSONSchema(query, { io: "output" });
+	const { required = [] } = z.toJSONSchema(query, { io: "input" });
 	return Object.entries(properties).map(([name, schema]) => {
 		const { description, ...rest } = typeof schema === "object" ? schema : {};
-		return { name, in: "query", ...(description === undefined ? {} : { description }), schema: rest };
+		return {
+			name,
+			in: "query",
+			...(required.includes(name) ? { required: true } : {}),
+			...(description === undefined ? {} : { description }),
+			schema: rest,
+		};
 	});
 }
 
@@ -109,6 +116,7 @@ function toResponse({ reply }: Route, schemas: NamedSchemas): Json {
 	if (reply.json) content["application/json"] = { schema: schemas.refer(reply.json) };
 	if (reply.ndjson) content["application/x-ndjson"] = { schema: schemas.refer(reply.ndjson) };
 	if (reply.sse) content["text/event-stream"] = { schema: schemas.refer(reply.sse) };
+	if (reply.bytes !== undefined) content[reply.bytes] = {};
 	if (reply.other !== undefined) content[reply.other] = { schema: { type: "string" } };
 	return { description: reply.description, ...(Object.keys(content).length > 0 ? { content } : {}) };
 }
