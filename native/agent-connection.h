@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum {
-	// The most that one request may put at once, headers included: STARTED and STDIN_CREDIT, or two ERRORs.
+	// The most that one request may put at once, headers included: two frames of a fixed size, or two ERRORs.
 	CONNECTION_REPLY_BYTES = 1024,
 };
 

@@ -54,8 +54,7 @@ static bool parse_clone(struct launch *launch, const struct plan_op *op, uint64_
 	return true;
 }
 
-/* Moves a descriptor to CHILD_FD_BASE or above; on failure it stays where it is, which only costs time. */
-static int raise_fd(int fd)
+int raise_fd(int fd)
 {
 	int raised = fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FD_BASE);
 	if (raised < 0)

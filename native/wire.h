@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 enum {
-	WIRE_VERSION = 1,
+	WIRE_VERSION = 2,
 	WIRE_HEADER_BYTES = 9,	   // u32 payload length, u8 type, u32 channel
 	WIRE_MAX_PAYLOAD = 65536,  // larger lengths are a violation of the protocol, in both directions
 };
@@ -26,6 +26,7 @@ enum wire_type {
 	FRAME_DETACH = 0x17,
 	FRAME_FORGET = 0x18,
 	FRAME_LIST = 0x19,
+	FRAME_STDIN_OPEN = 0x1a,
 	FRAME_AGENT_HELLO = 0x80,
 	FRAME_STARTED = 0x81,
 	FRAME_ERROR = 0x82,

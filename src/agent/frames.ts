@@ -1,5 +1,5 @@
 /**
- * Frames of the agent protocol, version 1: u32 payload length, u8 type, u32 channel, payload; little endian. The protocol is
+ * Frames of the agent protocol, version 2: u32 payload length, u8 type, u32 channel, payload; little endian. The protocol is
  * described in native/README.md, the other end is native/wire.c.
  *
  * SECURITY: what comes from an agent is hostile input. Every read is bounded, a frame must be used up exactly, and whatever
@@ -9,7 +9,7 @@
 import { ShaleError } from "../lib/errors.ts";
 import { toViolation } from "./agent-error.ts";
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 export const HEADER_BYTES = 9;
 export const MAX_PAYLOAD_BYTES = 65_536;
 
@@ -25,6 +25,7 @@ export const REQUEST = {
 	detach: 0x17,
 	forget: 0x18,
 	list: 0x19,
+	stdinOpen: 0x1a,
 } as const;
 
 export const REPLY = {
