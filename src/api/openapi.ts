@@ -108,6 +108,7 @@ function toResponse({ reply }: Route, schemas: NamedSchemas): Json {
 	const content: Json = {};
 	if (reply.json) content["application/json"] = { schema: schemas.refer(reply.json) };
 	if (reply.ndjson) content["application/x-ndjson"] = { schema: schemas.refer(reply.ndjson) };
+	if (reply.sse) content["text/event-stream"] = { schema: schemas.refer(reply.sse) };
 	if (reply.other !== undefined) content[reply.other] = { schema: { type: "string" } };
 	return { description: reply.description, ...(Object.keys(content).length > 0 ? { content } : {}) };
 }

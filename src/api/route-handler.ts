@@ -25,7 +25,7 @@ export function toHandler(route: Route, { guard, daemon, log }: Surroundings) {
 		try {
 			guard(readHeaders(context), access);
 			// Hono answers HEAD by GET and drops the body, which would leave a stream that nobody ends.
-			if (route.reply.ndjson && context.req.raw.method !== route.method) {
+			if ((route.reply.ndjson || route.reply.sse) && context.req.raw.method !== route.method) {
 				throw noRoute(context.req.raw.method, context.req.path, [route.method]);
 			}
 			const params = readParams(context, names);

@@ -42,6 +42,8 @@ export interface RouteReply<Json extends z.ZodType | undefined = z.ZodType | und
 	readonly json?: Json;
 	/** Schema of one line of an NDJSON answer: the handler returns the Response. */
 	readonly ndjson?: z.ZodType;
+	/** Schema of the data of one server-sent event: the handler returns the Response, see sse.ts. */
+	readonly sse?: z.ZodType;
 	/** Media type of any other answer: the handler returns the Response. */
 	readonly other?: string;
 }

@@ -24,7 +24,10 @@ export interface LaunchSpec {
 	readonly limits: LaunchLimits;
 	/** A number that no other living sandbox has, from 0: picks the sandbox's own range of host uids. */
 	readonly slot: number;
-	/** True: the disk upper of this id exists and is used again; otherwise a new, empty one is made. */
+	/**
+	 * True: the disk upper of this id exists and is used again, with the slot that it was made with, whose ids its files
+	 * have; otherwise a new, empty one is made.
+	 */
 	readonly keepsUpper?: boolean;
 }
 

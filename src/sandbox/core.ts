@@ -2,7 +2,7 @@
  * What the operations share: the store of what should exist, the backends, and every sandbox that is not destroyed.
  */
 import { setTimeout as sleep } from "node:timers/promises";
-import { AgentError, AgentVersionError } from "../agent/agent-error.ts";
+import { AgentError } from "../agent/agent-error.ts";
 import { AgentConnection } from "../agent/connection.ts";
 import type { Backend, LaunchedSandbox } from "../backends/backend.ts";
 import { type ErrorCode, ShaleError } from "../lib/errors.ts";
@@ -213,7 +213,7 @@ const END_NEWS_MS = 500;
 export async function toCallError(core: Core, id: string, error: unknown): Promise<unknown> {
 	if (!(error instanceof AgentError)) return error;
 	const message = `sandbox ${id}: ${error.message}`;
-	if (error instanceof AgentVersionError) {
+	if (error.isOtherVersion) {
 		return new ShaleError("unavailable", message, {
 			hint: "Another version of Shale started it: stop and start it, or destroy it and create it again.",
 			cause: error,

@@ -17,6 +17,7 @@ import { createSandbox, resolve } from "./create.ts";
 import { destroySandbox } from "./destroy.ts";
 import { EventLog } from "./events.ts";
 import { execInSandbox } from "./exec.ts";
+import { openFiles } from "./files.ts";
 import { endSandbox, extendSandbox } from "./extend.ts";
 import { toLaunchSpec } from "./launch.ts";
 import { Lifetimes } from "./lifetimes.ts";
@@ -101,6 +102,7 @@ function bind(core: Core): OpenSandboxes {
 		get: (id) => getRecord(core, id),
 		list: (query) => listSandboxes(core, query),
 		destroy: (id) => destroySandbox(core, id),
+		files: openFiles(core),
 		stop: (id) => stopSandbox(core, id),
 		startAgain: (id) => startAgain(core, id),
 		extend: (id, lifetimeMs) => extendSandbox(core, id, lifetimeMs),
