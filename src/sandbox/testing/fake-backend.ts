@@ -40,6 +40,29 @@ export class FakeBackend implements Backend {
 	onDestroy: (id: string) => unknown = () => undefined;
 	onAdopt: (id: string) => unknown = () => undefined;
 	#lastPid = 0;
+	#daemons = 0;
+
+	/** What a daemon has of it. The daemon before that was killed: what it still asks for is never answered. */
+	open(): Backend {
+		this.#daemons++;
+		const { name } = this;
+		return {
+			name,
+			probe: () => this.probe(),
+			explain: () => this.explain(),
+			launch: this.#asOfNow((spec) => this.launch(spec)),
+			adopt: this.#asOfNow((spec, record) => this.adopt(spec, record)),
+			remove: this.#asOfNow((id, options) => this.remove(id, options)),
+			listResources: () => this.listResources(),
+			removeOrphans: this.#asOfNow((known, options) => this.removeOrphans(known, options)),
+			close: () => this.close(),
+		};
+	}
+
+	#asOfNow<Args extends unknown[], T>(call: (...args: Args) => Promise<T>): (...args: Args) => Promise<T> {
+		const daemon = this.#daemons;
+		return (...args) => (daemon === this.#daemons ? call(...args) : new Promise(() => undefined));
+	}
 
 	/** What the kernel does to a sandbox whose agent dies. */
 	die(id: string, reason = "its agent was killed by SIGKILL"): void {
@@ -67,7 +90,7 @@ export class FakeBackend implements Backend {
 	async adopt({ id }: LaunchSpec, record: BackendRecord): Promise<LaunchedSandbox | undefined> {
 		await this.onAdopt(id);
 		const process = this.alive.get(id);
-		return process?.hostPid === record.hostPid ? this.#toLaunched(id, process) : undefined;
+		return process && process.hostPid === record.hostPid ? this.#toLaunched(id, process) : undefined;
 	}
 
 	async remove(id: string, { keepsUpper = false }: { readonly keepsUpper?: boolean } = {}): Promise<void> {
@@ -107,7 +130,7 @@ export class FakeBackend implements Backend {
 			record: { hostPid, startTicks: 7 },
 			connect: async () => this.#connect(),
 			stats: async () => STATS,
-			destroy: (options) => this.remove(id, options),
+			destroy: this.#asOfNow((options) => this.remove(id, options)),
 		};
 	}
 

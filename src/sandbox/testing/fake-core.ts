@@ -56,6 +56,7 @@ export class FakeHost {
 	/** Starts a daemon; an earlier one is dropped where it is, as by SIGKILL. */
 	async open(): Promise<OpenSandboxes> {
 		this.#store?.close();
+		const backend = this.backend.open();
 		this.events = new EventLog();
 		this.#store = new SandboxStore(join(this.#folder, "shale.db"), (hostPath) => {
 			this.database = openDatabase(hostPath);
@@ -64,7 +65,7 @@ export class FakeHost {
 		return await openSandboxes({
 			store: this.#store,
 			layers: { toStack: (names) => names, defaultStack: () => ["000-base-debian"] },
-			backends: { get: () => this.backend, list: () => [this.backend], default: "namespace" },
+			backends: { get: () => backend, list: () => [backend], default: backend.name },
 			slots: 100,
 			machine: {
 				cores: 2,
@@ -87,7 +88,7 @@ export class FakeHost {
 		for (;;) {
 			const next = await Promise.race([
 				reader.next(),
-				new Promise<undefined>((resolve) => setImmediate(resolve)),
+				new Promise<undefined>((resolve) => setImmediate(() => resolve(undefined))),
 			]);
 			if (next === undefined || next.done) break;
 			const { type, sandboxId, reason }: SandboxEvent = next.value;
