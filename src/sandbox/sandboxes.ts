@@ -15,6 +15,7 @@ import { destroySandbox } from "./destroy.ts";
 import { execInSandbox } from "./exec.ts";
 import {
 	attachProcess,
+	closeStdin,
 	getProcess,
 	listProcesses,
 	removeProcess,
@@ -22,6 +23,7 @@ import {
 	signalProcess,
 	startDetached,
 	startProcess,
+	writeStdin,
 } from "./processes.ts";
 import type { Machine } from "./resolve.ts";
 import type { SandboxStore } from "./store.ts";
@@ -86,6 +88,8 @@ function bind(core: Core): OpenSandboxes {
 		start: (id, request) => startProcess(core, id, request),
 		startDetached: (id, request) => startDetached(core, id, request),
 		attach: (id, processId, from) => attachProcess(core, id, { processId, ...from }),
+		writeStdin: (id, processId, chunk) => writeStdin(core, id, { processId, chunk }),
+		closeStdin: (id, processId) => closeStdin(core, id, processId),
 		listProcesses: (id) => listProcesses(core, id),
 		getProcess: (id, processId) => getProcess(core, id, processId),
 		signalProcess: (id, processId, target) => signalProcess(core, id, { processId, ...target }),
