@@ -2,8 +2,10 @@
 #include "agent-requests.h"
 
 #include "agent-connection.h"
+#include "agent-files.h"
 #include "agent-process.h"
 #include "agent-report.h"
+#include "agent-tunnel.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -45,7 +47,7 @@ static struct process *find_named(uint32_t channel, const char *id)
 // Whether frames of something that goes on come on the channel.
 static bool is_in_use(uint32_t channel)
 {
-	return reader_find(channel) || process_find_writer(channel);
+	return reader_find(channel) || process_find_writer(channel) || tunnel_exists(channel);
 }
 
 // `reader` NULL: nobody reads.
@@ -315,6 +317,40 @@ static bool handle_list(uint32_t channel, struct wire_reader *payload)
 	return true;
 }
 
+// ---- tunnels -------------------------------------------------------------------------------------------------------
+
+static bool handle_files(uint32_t channel, struct wire_reader *payload)
+{
+	uint32_t credit = wire_take_u32(payload);
+	if (payload->bad || is_in_use(channel))
+		return false;
+	files_open(channel, credit, payload->at, (uint32_t)(payload->end - payload->at));
+	return true;
+}
+
+static bool handle_tunnel_write(uint32_t channel, struct wire_reader *payload)
+{
+	return tunnel_write(channel, payload->at, (uint32_t)(payload->end - payload->at));
+}
+
+static bool handle_tunnel_write_end(uint32_t channel, struct wire_reader *payload)
+{
+	tunnel_end_input(channel);
+	return wire_is_complete(payload);
+}
+
+static bool handle_tunnel_credit(uint32_t channel, struct wire_reader *payload)
+{
+	tunnel_add_credit(channel, wire_take_u32(payload));
+	return wire_is_complete(payload);
+}
+
+static bool handle_tunnel_close(uint32_t channel, struct wire_reader *payload)
+{
+	tunnel_close(channel);
+	return wire_is_complete(payload);
+}
+
 bool request_dispatch(const struct wire_header *header, struct wire_reader *payload)
 {
 	static bool (*const handlers[])(uint32_t channel, struct wire_reader *payload) = {
@@ -329,6 +365,11 @@ bool request_dispatch(const struct wire_header *header, struct wire_reader *payl
 		[FRAME_FORGET] = handle_forget,
 		[FRAME_LIST] = handle_list,
 		[FRAME_STDIN_OPEN] = handle_stdin_open,
+		[FRAME_FILES] = handle_files,
+		[FRAME_TUNNEL_WRITE] = handle_tunnel_write,
+		[FRAME_TUNNEL_WRITE_END] = handle_tunnel_write_end,
+		[FRAME_TUNNEL_CREDIT] = handle_tunnel_credit,
+		[FRAME_TUNNEL_CLOSE] = handle_tunnel_close,
 	};
 	bool is_known = header->type < sizeof handlers / sizeof *handlers && handlers[header->type];
 	return is_known && header->channel != 0 && handlers[header->type](header->channel, payload);

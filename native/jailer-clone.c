@@ -202,6 +202,7 @@ bool op_map_ids(struct launch *launch, const struct plan_op *op)
 	if (error == 0 && write(launch->go_fds[1], "", 1) != 1)
 		error = -errno;
 	launch->host_id_base = (uint32_t)base;
+	launch->host_id_count = (uint32_t)count;
 	return error == 0 || fail(launch, error, "", "writing the child's id maps");
 }
 

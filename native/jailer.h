@@ -92,7 +92,8 @@ struct launch {
 	struct failure failure;
 	struct child child;
 	bool cgroup_namespace; /* the child makes it, after its joins */
-	uint32_t host_id_base; /* 0 without map_ids */
+	uint32_t host_id_base; /* of map_ids; without it the sandbox has the host's */
+	uint32_t host_id_count;
 	int slots[MAX_SLOTS];
 	int go_fds[2];	   /* one byte to the child when its ids are mapped, one when its root is there */
 	int status_fds[2]; /* one byte from the child when it has its own descriptors, one when it waits; the end at exec */
@@ -203,6 +204,8 @@ void note_start(const struct jailer *jailer, struct child *child);
  * 0, ESRCH when there is no such process any more, EPERM when it is no sandbox; other errnos; all negative.
  */
 int adopt(const struct jailer *jailer, struct child *child, const char *cgroup);
+/* Whether a process is in a cgroup of Shale's: 0, ESRCH when that is gone, or EPERM. */
+int check_cgroup(const struct jailer *jailer, pid_t pid, const char *cgroup);
 /* How an adopted child ended, as wait(2) has it, or -1 when nobody can tell. */
 int find_wait_status(const struct jailer *jailer, const struct child *child);
 

@@ -20,6 +20,7 @@ import {
 	type TerminalSize,
 } from "./process-spec.ts";
 import { type ProcessStatus, parseProcessStatus } from "./process-status.ts";
+import { AgentTunnel, TUNNEL_WINDOW_BYTES } from "./tunnel.ts";
 
 export type { ProcessExit } from "./process-status.ts";
 export type { ProcessStatus, StartProcess, TerminalSize };
@@ -180,6 +181,19 @@ export class AgentConnection {
 		await this.#channels.requestOk(`forget process ${id}`, (channel) =>
 			new FrameWriter(REQUEST.forget, channel).text("the process id", checkProcessId(id)).finish(),
 		);
+	}
+
+	/**
+	 * Opens a tunnel by the request that `encode` puts together. Nothing is awaited: a refusal is the tunnel's end.
+	 * Close it when it is not read to its end.
+	 */
+	openTunnel(subject: string, encode: (channel: number, windowBytes: number) => Buffer): AgentTunnel {
+		const link = this.#channels.open();
+		const frame = encode(link.channel, TUNNEL_WINDOW_BYTES);
+		const tunnel = new AgentTunnel(subject, link);
+		link.listen(tunnel);
+		link.send(frame);
+		return tunnel;
 	}
 
 	/** Processes go on. May be repeated. */

@@ -95,6 +95,17 @@ export class ResidentJailer {
 		return this.#exits.on(hostPid, listener);
 	}
 
+	/** Acts once more when the jailer died meanwhile: for what may be repeated. */
+	async repeat<T>(act: () => Promise<T>): Promise<T> {
+		const generation = this.#generation;
+		try {
+			return await act();
+		} catch (error) {
+			if (this.#generation === generation) throw error;
+			return await act();
+		}
+	}
+
 	/** Ends the jailer; its sandboxes live on. May be called twice. */
 	async close(): Promise<void> {
 		this.#isClosing = true;
