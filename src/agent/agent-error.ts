@@ -6,6 +6,7 @@ import type { PayloadReader } from "./frames.ts";
 export interface AgentErrorOptions {
 	/** For example "ENOENT": the agent's reason, in errno(3)'s names. */
 	readonly errnoName?: string;
+	readonly isOtherVersion?: boolean;
 	readonly cause?: unknown;
 }
 
@@ -13,15 +14,15 @@ export interface AgentErrorOptions {
 export class AgentError extends Error {
 	override readonly name = "AgentError";
 	readonly errnoName: string | undefined;
+	/** The agent is of a Shale with another protocol: its sandbox lives, and nothing can be asked of it. */
+	readonly isOtherVersion: boolean;
 
 	constructor(message: string, options: AgentErrorOptions = {}) {
 		super(message, options.cause === undefined ? undefined : { cause: options.cause });
 		this.errnoName = options.errnoName;
+		this.isOtherVersion = options.isOtherVersion ?? false;
 	}
 }
-
-/** The agent is of another version of Shale: nothing can be asked of it. */
-export class AgentVersionError extends AgentError {}
 
 const errnoNames = new Map<number, string>();
 for (const [name, number] of Object.entries(constants.errno)) {

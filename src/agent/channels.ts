@@ -8,7 +8,7 @@
 
 import type { Duplex } from "node:stream";
 import { ShaleError } from "../lib/errors.ts";
-import { AgentError, AgentVersionError, parseError, toViolation } from "./agent-error.ts";
+import { AgentError, parseError, toViolation } from "./agent-error.ts";
 import {
 	type Frame,
 	FrameDecoder,
@@ -237,6 +237,7 @@ export class Channels {
 }
 
 function toOtherVersion(version: number): AgentError {
-	const message = `the agent speaks version ${version} of the protocol, not ${PROTOCOL_VERSION}`;
-	return new AgentVersionError(message);
+	return new AgentError(`the agent speaks version ${version} of the protocol, not ${PROTOCOL_VERSION}`, {
+		isOtherVersion: true,
+	});
 }

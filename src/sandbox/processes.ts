@@ -4,7 +4,7 @@ import type { AgentConnection, ProcessStatus } from "../agent/connection.ts";
 import type { AgentProcess } from "../agent/process.ts";
 import { ShaleError } from "../lib/errors.ts";
 import { parseSignal } from "../linux/signals.ts";
-import { type Core, getRecord, toCallError, withAgent } from "./core.ts";
+import { type Core, getRecord, holdActive, toCallError, withAgent } from "./core.ts";
 import { attachAt, findStatus, name, type ProcessName, unknownProcess } from "./process-attach.ts";
 import { startOnce, toAgentStart } from "./process-start.ts";
 import type {
@@ -158,6 +158,8 @@ function toRunningProcess(
 		throw await toCallError(core, id, error);
 	};
 	const exited = process.exited.then(toExit, fail);
+	const release = holdActive(core, id);
+	process.exited.then(release, release);
 	// A client may leave without waiting for the exit.
 	exited.catch(() => undefined);
 	return {

@@ -17,8 +17,8 @@ import { createSandbox, resolve } from "./create.ts";
 import { destroySandbox } from "./destroy.ts";
 import { EventLog } from "./events.ts";
 import { execInSandbox } from "./exec.ts";
-import { openFiles } from "./files.ts";
 import { endSandbox, extendSandbox } from "./extend.ts";
+import { openFiles } from "./files.ts";
 import { toLaunchSpec } from "./launch.ts";
 import { Lifetimes } from "./lifetimes.ts";
 import {
