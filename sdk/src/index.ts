@@ -10,6 +10,8 @@ export {
 	ShaleConnectionError,
 	systemErrorCode,
 } from "./errors.ts";
+export type * from "./file-types.ts";
+export { type FileData, type FileOptions, Files, type WriteOptions } from "./files.ts";
 export { fetchHttp, type Http, type HttpAnswer, type HttpRequest } from "./http.ts";
 export { type BuildOptions, Layers } from "./layers.ts";
 export { Processes, type StartOptions } from "./processes.ts";

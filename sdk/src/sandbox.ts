@@ -1,6 +1,7 @@
 /** One sandbox, and the collection of all of them. */
 import { Shale, type ShaleOptions } from "./client.ts";
 import { Commands } from "./commands.ts";
+import { Files } from "./files.ts";
 import { Processes } from "./processes.ts";
 import { apiPath, type RequestOptions, type Transport } from "./transport.ts";
 import type { CreateSandbox, ListSandboxes, SandboxInfo, SandboxPage, SandboxStats } from "./types.ts";
@@ -17,12 +18,14 @@ export class Sandbox {
 	readonly id: string;
 	readonly commands: Commands;
 	readonly processes: Processes;
+	readonly files: Files;
 	readonly #transport: Transport;
 
 	constructor(transport: Transport, id: string) {
 		this.id = id;
 		this.commands = new Commands(transport, id);
 		this.processes = new Processes(transport, id);
+		this.files = new Files(transport, id);
 		this.#transport = transport;
 	}
 

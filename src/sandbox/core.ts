@@ -9,6 +9,7 @@ import { type ErrorCode, ShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { type Clock, toIsoTime } from "../linux/clock.ts";
 import { Activity } from "./activity.ts";
+import type { Admission } from "./admission.ts";
 import type { EventLog, EventType } from "./events.ts";
 import type { Lifetimes } from "./lifetimes.ts";
 import type { Machine } from "./resolve.ts";
@@ -37,6 +38,7 @@ export interface Core {
 	getBackend(name: string): Backend;
 	readonly defaultBackend: string;
 	readonly machine: Machine;
+	readonly admission: Admission;
 }
 
 /** A sandbox between the start of its creation and the end of its destruction. */

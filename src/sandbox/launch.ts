@@ -4,6 +4,7 @@ import { withCleanup } from "../lib/cleanup.ts";
 import { ShaleError } from "../lib/errors.ts";
 import { MIB } from "../lib/units.ts";
 import { momentIn } from "../linux/clock.ts";
+import { toNeed } from "./admission.ts";
 import { type Core, closeAgent, type Living, save, saveFact, withAgent } from "./core.ts";
 import type { Sandbox } from "./types.ts";
 
@@ -18,7 +19,9 @@ export function launch(core: Core, living: Living, { keepsUpper }: LaunchOptions
 	const steps = withCleanup(
 		async (cleanup) => {
 			const backend = core.getBackend(sandbox.backend);
-			const launched = await backend.launch({ ...toLaunchSpec(sandbox, slot), keepsUpper });
+			const launched = await core.admission.admit(toNeed(sandbox, { keepsUpper }), () =>
+				backend.launch({ ...toLaunchSpec(sandbox, slot), keepsUpper }),
+			);
 			cleanup.add(() => launched.destroy({ keepsUpper }));
 			noteRunning(core, living, launched);
 		},

@@ -8,7 +8,7 @@ const machine: Machine = {
 	swapMiB: 0,
 	openFiles: 20_000,
 	processes: 32_768,
-	freeDiskMiB: () => 10_000,
+	diskMiB: 10_000,
 };
 
 const context: ResolveContext = {
@@ -68,7 +68,7 @@ describe("resolveSandbox", () => {
 		});
 	}
 
-	it("lets a disk upper be larger than memory, up to the free disk", () => {
+	it("lets a disk upper be larger than memory, up to the size of the disk", () => {
 		const { limits } = resolveSandbox({ upper: "disk", limits: { diskMiB: 9000 } }, context);
 		assert.equal(limits.diskMiB, 9000);
 	});

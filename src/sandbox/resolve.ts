@@ -12,8 +12,8 @@ export interface Machine {
 	readonly openFiles: number;
 	/** kernel.pid_max. */
 	readonly processes: number;
-	/** Asked for only when a disk upper is wanted. */
-	freeDiskMiB(): number;
+	/** Of the disk on which uppers are made, whether it is free or not: that changes, see admission.ts. */
+	readonly diskMiB: number;
 }
 
 export interface ResolveContext {
@@ -96,7 +96,7 @@ function resolveLimits(
 		swapMiB: machine.swapMiB,
 		processes: machine.processes,
 		openFiles: machine.openFiles,
-		diskMiB: upper === "tmpfs" ? machine.memoryMiB : machine.freeDiskMiB(),
+		diskMiB: upper === "tmpfs" ? machine.memoryMiB : machine.diskMiB,
 	};
 	const limits: Limits = { ...defaultLimits(machine), ...withoutUndefined(asked) };
 	for (const name of Object.keys(SMALLEST_LIMITS) as (keyof Limits)[]) {

@@ -2,6 +2,7 @@
 import type { Backend } from "../backends/backend.ts";
 import type { Log } from "../lib/log.ts";
 import { type Clock, openClock } from "../linux/clock.ts";
+import { Admission, type AdmissionOptions, UNLIMITED } from "./admission.ts";
 import { adoptAll } from "./adopt.ts";
 import {
 	type Core,
@@ -17,8 +18,9 @@ import { createSandbox, resolve } from "./create.ts";
 import { destroySandbox } from "./destroy.ts";
 import { EventLog } from "./events.ts";
 import { execInSandbox } from "./exec.ts";
-import { openFiles } from "./files.ts";
 import { endSandbox, extendSandbox } from "./extend.ts";
+import { openFiles } from "./files.ts";
+import { Inventory, type ResourceSource } from "./inventory.ts";
 import { toLaunchSpec } from "./launch.ts";
 import { Lifetimes } from "./lifetimes.ts";
 import {
@@ -32,12 +34,13 @@ import {
 	startProcess,
 } from "./processes.ts";
 import type { Machine } from "./resolve.ts";
+import { backendSource, recordSource } from "./resource-sources.ts";
 import { Slots } from "./slots.ts";
 import { startAgain } from "./start.ts";
 import { settled } from "./steps.ts";
 import { stopSandbox } from "./stop.ts";
 import type { SandboxStore } from "./store.ts";
-import type { ListSandboxes, Sandboxes, SandboxPage } from "./types.ts";
+import type { ListSandboxes, Sandboxes, SandboxPage, SandboxState } from "./types.ts";
 
 export interface SandboxesOptions {
 	readonly store: SandboxStore;
@@ -55,11 +58,19 @@ export interface SandboxesOptions {
 	readonly events?: EventLog;
 	/** Default: the host's. */
 	readonly clock?: Clock;
+	/** Default: everything is let in. */
+	readonly admission?: Omit<AdmissionOptions, "countSandboxes">;
+	/** What else there may be on the host that nobody owns. */
+	readonly resources?: readonly ResourceSource[];
 }
 
 export interface OpenSandboxes extends Sandboxes {
 	/** How many run, or are on their way to it or from it. */
 	readonly count: number;
+	readonly admission: Admission;
+	readonly inventory: Inventory;
+	/** How many there are in each state; states without any are left out. */
+	countByState(): ReadonlyMap<SandboxState, number>;
 	/** Lets go of all; they live on. Waits for what is half-done. */
 	close(): Promise<void>;
 }
@@ -67,6 +78,7 @@ export interface OpenSandboxes extends Sandboxes {
 /** Takes over what an earlier daemon left, then takes requests. */
 export async function openSandboxes(options: SandboxesOptions): Promise<OpenSandboxes> {
 	const { store, layers, backends, machine, log, events = new EventLog(), clock = openClock() } = options;
+	const { admission = UNLIMITED, resources = [] } = options;
 	const living: Core["living"] = new Map();
 	const lifetimes = new Lifetimes({
 		clock,
@@ -82,6 +94,7 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
 		clock,
 		events,
 		living,
+		admission: new Admission({ ...admission, countSandboxes: () => countActive(core) }),
 		slots: new Slots(options.slots),
 		lifetimes,
 		getBackend: (name) => backends.get(name),
@@ -90,11 +103,15 @@ export async function openSandboxes(options: SandboxesOptions): Promise<OpenSand
 	};
 	await adoptAll(core, backends.list());
 	lifetimes.sweep();
-	return bind(core);
+	const sources = [...backends.list().map(backendSource), recordSource(store), ...resources];
+	return bind(core, new Inventory({ sources, sandboxes: living, events, log }));
 }
 
-function bind(core: Core): OpenSandboxes {
+function bind(core: Core, inventory: Inventory): OpenSandboxes {
 	return {
+		inventory,
+		admission: core.admission,
+		countByState: () => countByState(core),
 		get count() {
 			return countActive(core);
 		},
@@ -134,6 +151,14 @@ function countActive(core: Core): number {
 function listSandboxes(core: Core, query: ListSandboxes): SandboxPage {
 	const { sandboxes, cursor } = core.store.list(query);
 	return { sandboxes: sandboxes.map((stored) => toRecord(core, stored)), cursor };
+}
+
+function countByState(core: Core): ReadonlyMap<SandboxState, number> {
+	const counts = new Map<SandboxState, number>();
+	for (const { sandbox } of core.living.values()) {
+		counts.set(sandbox.state, (counts.get(sandbox.state) ?? 0) + 1);
+	}
+	return counts;
 }
 
 async function explainExisting(core: Core, id: string): Promise<string> {
