@@ -69,6 +69,23 @@ test("all turns the pages and list passes the filter", async () => {
 	assert.equal(last, "/v1/sandboxes?label=a%3Db%3Dc&label=d%3De&state=running&limit=5");
 });
 
+test("a sandbox is stopped, started, and given another end", async () => {
+	await using daemon = await FakeDaemon.start();
+	const sandbox = new Shale({ url: daemon.url }).sandboxes.open(daemon.addSandbox());
+	assert.equal((await sandbox.stop()).state, "stopped");
+	assert.equal((await sandbox.start()).state, "running");
+	for (const [timeout, lifetimeMs] of [
+		["5m", 300_000],
+		["1.5h", 5_400_000],
+		[700, 700],
+		[null, null],
+	] as const) {
+		await sandbox.setTimeout(timeout);
+		assert.deepEqual(daemon.requests.at(-1)?.body, { lifetimeMs });
+	}
+	await assert.rejects(sandbox.setTimeout("5 minutes"), TypeError);
+});
+
 test("stats, plans and processes are read", async () => {
 	await using daemon = await FakeDaemon.start();
 	const shale = new Shale({ url: daemon.url });

@@ -77,10 +77,13 @@ test("ls prints a table, ids, or JSON of all pages", async () => {
 	await using daemon = await FakeDaemon.start();
 	const escapeCharacter = String.fromCharCode(27);
 	for (const id of ["a", "b", "c"]) daemon.addSandbox({ id, labels: { team: `x${escapeCharacter}[31m` } });
+	const expiresAt = new Date(Date.now() + 3_600_000 - 500).toISOString();
+	Object.assign(daemon.sandboxes.get("b") ?? {}, { idleTimeoutMs: 600_000, expiresAt });
 	const table = (await shale(["ls"], { url: daemon.url })).stdout.toString();
-	const [heading, first] = table.split("\n");
-	assert.match(heading ?? "", /^ID +NAME +STATE +BACKEND +CPUS +MEMORY +AGE +LABELS$/);
-	assert.match(first ?? "", /^a +- +running +namespace +1 +512\.0 MiB +\d+\w +team=x\?\[31m$/);
+	const [heading, first, second] = table.split("\n");
+	assert.match(heading ?? "", /^ID +NAME +STATE +BACKEND +CPUS +MEMORY +AGE +ENDS +LABELS$/);
+	assert.match(first ?? "", /^a +- +running +namespace +1 +512\.0 MiB +\d+\w +- +team=x\?\[31m$/);
+	assert.match(second ?? "", /^b .* in 59m, 10m idle +team/);
 	assert.equal((await shale(["ls", "-q"], { url: daemon.url })).stdout.toString(), "a\nb\nc\n");
 	const json = await shale(["ls", "-o", "json"], { url: daemon.url });
 	assert.equal(JSON.parse(json.stdout.toString()).sandboxes.length, 3);
@@ -130,6 +133,34 @@ test("rm tries every sandbox and exits with the first failure", async () => {
 	const run = await shale(["rm", "a", "nobody", "b"], { url: daemon.url });
 	assert.deepEqual(said(run), [4, "a\nb\n", "shale: there is no sandbox nobody\nhint: See ls.\n"]);
 	assert.deepEqual(said(await shale(["rm", "--all"], { url: daemon.url })), [0, "c\n", ""]);
+});
+
+test("stop and start try every sandbox, and extend sets its end", async () => {
+	await using daemon = await FakeDaemon.start();
+	const { url } = daemon;
+	for (const id of ["a", "b"]) daemon.addSandbox({ id, name: `name-${id}` });
+	const stopped = await shale(["stop", "a", "nobody", "name-b"], { url });
+	assert.deepEqual(said(stopped), [4, "a\nb\n", "shale: there is no sandbox nobody\nhint: See ls.\n"]);
+	assert.equal((await shale(["ls", "-q", "--state", "stopped"], { url })).stdout.toString(), "a\nb\n");
+	assert.deepEqual(said(await shale(["start", "a"], { url })), [0, "a\n", ""]);
+	assert.equal(daemon.sandboxes.get("a")?.state, "running");
+	assert.deepEqual(said(await shale(["extend", "a", "250ms"], { url })), [0, "2026-01-01T00:00:00.250Z\n", ""]);
+	assert.deepEqual(said(await shale(["extend", "name-a", "never"], { url })), [0, "never\n", ""]);
+	assert.deepEqual(daemon.requests.at(-1)?.body, { lifetimeMs: null });
+	assert.equal((await shale(["extend", "a", "soon"], { url })).exitCode, 2);
+});
+
+test("create passes lifetime, idle time and what the end is", async () => {
+	await using daemon = await FakeDaemon.start();
+	const flags = ["--lifetime", "1h", "--idle", "10m", "--on-expiry", "stop", "--upper", "disk"];
+	assert.equal((await shale(["create", ...flags], { url: daemon.url })).exitCode, 0);
+	assert.deepEqual(daemon.requests.at(-1)?.body, {
+		upper: "disk",
+		lifetimeMs: 3_600_000,
+		idleTimeoutMs: 600_000,
+		onExpiry: "stop",
+	});
+	assert.equal((await shale(["create", "--on-expiry", "sleep"], { url: daemon.url })).exitCode, 2);
 });
 
 test("layers lists, builds with progress, imports and removes", async () => {

@@ -40,6 +40,17 @@ export const VERBS: readonly VerbEntry[] = [
 	{ name: "ps", summary: "list the processes of a sandbox", load: () => import("./verbs/ps.ts") },
 	{ name: "logs", summary: "print the kept output of a process", load: () => import("./verbs/logs.ts") },
 	{ name: "stats", summary: "show what sandboxes use", load: () => import("./verbs/stats.ts") },
+	{
+		name: "stop",
+		summary: "stop sandboxes and keep what lies in them",
+		load: () => import("./verbs/stop.ts"),
+	},
+	{ name: "start", summary: "start stopped sandboxes again", load: () => import("./verbs/start.ts") },
+	{
+		name: "extend",
+		summary: "set when a sandbox's lifetime ends",
+		load: () => import("./verbs/extend.ts"),
+	},
 	{ name: "rm", summary: "destroy sandboxes", load: () => import("./verbs/rm.ts") },
 	{
 		name: "layers",

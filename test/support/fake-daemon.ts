@@ -82,6 +82,9 @@ export class FakeDaemon {
 			upper: "tmpfs",
 			network: "none",
 			createdAt: "2026-01-01T00:00:00.000Z",
+			expiresAt: null,
+			idleTimeoutMs: null,
+			onExpiry: "destroy",
 			...fields,
 			limits: { ...limits, ...(fields.limits as Json | undefined) },
 		});
@@ -133,6 +136,8 @@ export class FakeDaemon {
 		if (sub === "stats") return reply(200, STATS);
 		if (sub === "processes")
 			return this.#processes(request.method ?? "", { subId, action, body, response, reply });
+		const changed = this.#change(sandbox, { action: sub, body });
+		if (changed) return reply(200, changed);
 		if (request.method === "DELETE") this.sandboxes.delete(id);
 		return request.method === "DELETE" ? reply(204) : reply(200, sandbox);
 	}
@@ -144,6 +149,15 @@ export class FakeDaemon {
 		);
 		await this.holdCreate;
 		return reply(201, this.sandboxes.get(id));
+	}
+
+	/** Undefined for what is no step of a sandbox's life. */
+	#change(sandbox: Json, { action, body }: { action: string; body: Json | undefined }): Json | undefined {
+		if (action === "stop") return Object.assign(sandbox, { state: "stopped" });
+		if (action === "start") return Object.assign(sandbox, { state: "running" });
+		if (action !== "extend") return undefined;
+		const expiresAt = body?.lifetimeMs == null ? null : `2026-01-01T00:00:00.${body.lifetimeMs}Z`;
+		return Object.assign(sandbox, { expiresAt });
 	}
 
 	/** Two a page, so that pages are turned. */
