@@ -11,8 +11,8 @@ import { type LayerStore, openLayerStore } from "../layers/store.ts";
 import { type CleanupStack, withCleanup } from "../lib/cleanup.ts";
 import type { Log } from "../lib/log.ts";
 import { packageRoot } from "../lib/package-root.ts";
-import { detectCgroups, prepareCgroups } from "../linux/cgroups.ts";
-import { Jailer } from "../linux/jailer.ts";
+import { detectCgroups, parentsOf, prepareCgroups } from "../linux/cgroups.ts";
+import { ResidentJailer } from "../linux/resident-jailer.ts";
 import { EventLog } from "../sandbox/events.ts";
 import { readMachine } from "../sandbox/machine.ts";
 import { layerSource } from "../sandbox/resource-sources.ts";
@@ -102,19 +102,25 @@ interface BackendNeeds {
 async function openBackend({ config, layerStore, log }: BackendNeeds, cleanup: CleanupStack) {
 	const paths = daemonPaths(config);
 	const { jailer: jailerPath, agent: agentPath, emptyImage: emptyImageHostPath } = findNativePrograms();
-	const allow = [config.run, paths.uppers];
-	const jailer = await Jailer.start({ jailerPath, agentPath, runDir: paths.jailer, allow });
+	const cgroups = await prepareCgroups(await detectCgroups({ parent: cgroupParent(config.data) }));
+	const jailer = await ResidentJailer.start({
+		jailerPath,
+		agentPath,
+		runDir: paths.jailer,
+		allow: [config.run, paths.uppers],
+		cgroups: [...parentsOf(cgroups)],
+		onDeath: (error) => log.error({ err: error }, "the jailer died"),
+	});
 	cleanup.add(() => jailer.close());
 	const mounts = new LayerMounts((ops) => jailer.run(ops), { store: layerStore });
 	const { idsStart, run: runHostPath } = config;
 	const backend = new NamespaceBackend({
 		jailer,
 		mounts,
-		cgroups: await prepareCgroups(await detectCgroups({ parent: cgroupParent(config.data) })),
-		socketsHostPath: paths.sockets,
-		uppersHostPath: paths.uppers,
+		cgroups,
+		folders: { sockets: paths.sockets, uppers: paths.uppers, layers: paths.layers, run: config.run },
 		idsStart,
-		idMapping: await probeIdMapping({ jailer, emptyImageHostPath, runHostPath, idsStart }),
+		idMapping: await probeIdMapping({ jailer, cgroups, emptyImageHostPath, runHostPath, idsStart }),
 		log,
 	});
 	cleanup.add(() => backend.close());

@@ -45,6 +45,9 @@ describe("resolveSandbox", () => {
 			upper: "tmpfs",
 			network: "none",
 			createdAt: "1970-01-01T00:00:00.000Z",
+			expiresAt: null,
+			idleTimeoutMs: null,
+			onExpiry: "destroy",
 		});
 	});
 
