@@ -94,6 +94,11 @@ export interface Backend {
 	launch(spec: LaunchSpec): Promise<LaunchedSandbox>;
 	/** The sandbox of an earlier daemon, if it still lives; undefined when it is dead. Its remains are left as they are. */
 	adopt(spec: LaunchSpec, record: BackendRecord): Promise<LaunchedSandbox | undefined>;
+	/**
+	 * Ends a sandbox for which there is no LaunchedSandbox, if it lives, and removes all it left on the host, but for its
+	 * disk upper if asked: a stopped one, or what could not be adopted. Repeatable.
+	 */
+	remove(id: string, options?: { readonly keepsUpper?: boolean }): Promise<void>;
 	/** All that there is on the host of this backend's sandboxes, also of those that nobody knows any more. */
 	listResources(): Promise<readonly HostResource[]>;
 	/**

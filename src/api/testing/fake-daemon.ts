@@ -4,6 +4,8 @@ import type { AddressInfo } from "node:net";
 import type { Readable } from "node:stream";
 import { pino } from "pino";
 import { ShaleError } from "../../lib/errors.ts";
+import { EventLog } from "../../sandbox/events.ts";
+import type { GarbageReport } from "../../sandbox/inventory.ts";
 import type {
 	CreateSandbox,
 	ExecResult,
@@ -170,6 +172,15 @@ export class FakeDaemon implements Daemon {
 	readonly sandboxes = new FakeSandboxes();
 	readonly layers = new FakeLayers();
 	readonly version = { version: "0.1.0", node: "24.0.0", kernel: "6.12" };
+	readonly events = new EventLog({ epoch: "e" });
+	/** The `dryRun` of each collection. */
+	readonly collected: boolean[] = [];
+
+	async collectGarbage({ dryRun }: { readonly dryRun: boolean }): Promise<GarbageReport> {
+		this.collected.push(dryRun);
+		const cgroup = { kind: "cgroup", name: "/sys/fs/cgroup/shale/x/sb-0", sandboxId: "sb-0" } as const;
+		return { dryRun, removed: [cgroup], left: [{ kind: "loop", name: "/dev/loop7", sandboxId: null }] };
+	}
 
 	async doctor() {
 		return {

@@ -99,6 +99,13 @@ export class NamespaceBackend implements Backend {
 		return this.#toSandbox(spec, { child, cgroups, lease: mounts.hold(spec.layers) });
 	}
 
+	async remove(id: string, { keepsUpper = false }: { readonly keepsUpper?: boolean } = {}): Promise<void> {
+		const { cgroups, folders } = this.#options;
+		await this.#removeCgroups(await findCgroups(cgroups, id));
+		await rm(socketPath(folders, id), { force: true });
+		if (!keepsUpper) await rm(imagePath(folders, id), { force: true });
+	}
+
 	listResources(): Promise<readonly HostResource[]> {
 		return listNamespaceResources(this.#options);
 	}
@@ -172,12 +179,10 @@ export class NamespaceBackend implements Backend {
 
 	/** What a jailer had made of a sandbox when it died; a failure to remove it is only logged. */
 	async #removeRemains(id: string): Promise<void> {
-		const { cgroups, folders, log } = this.#options;
 		try {
-			await this.#removeCgroups(await findCgroups(cgroups, id));
-			await rm(socketPath(folders, id), { force: true });
+			await this.remove(id, { keepsUpper: true });
 		} catch (error) {
-			log.error({ err: error, sandbox: id }, "removing what is left of a launch failed");
+			this.#options.log.error({ err: error, sandbox: id }, "removing what is left of a launch failed");
 		}
 	}
 
