@@ -2,7 +2,7 @@
  * Programs that belong to a client's connection: when the client goes, the group is killed. When the daemon goes,
  * nobody has left: the programs wait for their clients, which come back to the next daemon by the ids that they chose.
  */
-import { toShaleError } from "../lib/errors.ts";
+import { ShaleError, toShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { OutputChunk, ProcessExit, RunningProcess, Sandboxes, StartProcess } from "../sandbox/types.ts";
 import type { AttachedProcess } from "./attached-process.ts";
@@ -19,6 +19,8 @@ export class ForegroundProcesses {
 	readonly #log: Log;
 	/** By sandbox and process. */
 	readonly #owners = new Map<string, ForegroundProcess>();
+	/** Calls that are under way. */
+	readonly #calls = new Set<AbortController>();
 	#isStopping = false;
 
 	constructor(options: { readonly sandboxes: Sandboxes; readonly log: Log }) {
@@ -53,20 +55,28 @@ export class ForegroundProcesses {
 		return foreground;
 	}
 
-	/** Aborts when the client is gone, and not when the daemon stops. */
-	untilClientLeaves(connection: AbortSignal): AbortSignal {
+	/** The call's signal aborts when the client is gone, and with `unavailable` when it is the daemon that goes. */
+	async during<T>(connection: AbortSignal, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
 		const abort = new AbortController();
-		const onAbort = () => {
-			if (!this.#isStopping) abort.abort(connection.reason);
-		};
-		if (connection.aborted) onAbort();
-		else connection.addEventListener("abort", onAbort, { once: true });
-		return abort.signal;
+		const onLeave = () => abort.abort(connection.reason);
+		if (connection.aborted) onLeave();
+		else connection.addEventListener("abort", onLeave, { once: true });
+		this.#calls.add(abort);
+		try {
+			return await call(abort.signal);
+		} finally {
+			this.#calls.delete(abort);
+			connection.removeEventListener("abort", onLeave);
+		}
 	}
 
 	/** The daemon stops: connections that end from now on end nothing else. */
 	stop(): void {
 		this.#isStopping = true;
+		const reason = new ShaleError("unavailable", "the daemon stops, and the program goes on", {
+			hint: "A program whose id you chose is followed by the same request to the next daemon.",
+		});
+		for (const abort of this.#calls) abort.abort(reason);
 	}
 }
 
