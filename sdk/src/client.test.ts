@@ -33,6 +33,29 @@ test("an error answer becomes a ShaleApiError with code, status, hint and retrya
 	});
 });
 
+test("events are chosen, gone on from by id, and told until the stream breaks", async () => {
+	await using daemon = await FakeDaemon.start();
+	const shale = new Shale({ url: daemon.url });
+	const seen: string[] = [];
+	const listen = async () => {
+		const events = await shale.events({ sandbox: "a", types: ["sandbox.failed", "host.leak"], after: "e-1" });
+		for await (const { id, type } of events) seen.push(`${id} ${type}`);
+	};
+	await assert.rejects(listen(), ShaleConnectionError);
+	assert.deepEqual(seen, ["e-2 reset", "e-3 sandbox.failed"]);
+	const request = daemon.requests.at(-1);
+	assert.equal(request?.path, "/v1/events?sandbox=a&type=sandbox.failed&type=host.leak");
+	assert.equal(request?.headers["last-event-id"], "e-1");
+});
+
+test("gc says what it removed and what is left", async () => {
+	await using daemon = await FakeDaemon.start();
+	const shale = new Shale({ url: daemon.url });
+	const { dryRun, removed, left } = await shale.gc();
+	assert.deepEqual([dryRun, removed[0]?.kind, left[0]?.name], [false, "cgroup", "/dev/loop7"]);
+	assert.equal((await shale.gc({ dryRun: true })).dryRun, true);
+});
+
 test("ids cannot leave their place in the path", async () => {
 	await using daemon = await FakeDaemon.start();
 	const shale = new Shale({ url: `${daemon.url}/` });

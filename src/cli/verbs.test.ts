@@ -167,6 +167,58 @@ test("create passes lifetime, idle time and what the end is", async () => {
 	assert.equal((await shale(["create", "--on-expiry", "sleep"], { url: daemon.url })).exitCode, 2);
 });
 
+test("events prints a line each, as it comes, or JSON, until the stream breaks", async () => {
+	await using daemon = await FakeDaemon.start();
+	const { url } = daemon;
+	const lines = await shale(["events", "--sandbox", "a", "--type", "sandbox.failed", "--type", "host.leak"], {
+		url,
+	});
+	assert.equal(
+		lines.stdout.toString(),
+		"2026-01-01T00:00:00.000Z  reset              -\n" +
+			"2026-01-01T00:00:00.000Z  sandbox.failed     a  its agent was killed by SIGKILL\n",
+	);
+	assert.deepEqual(
+		[lines.exitCode, lines.stderr],
+		[9, "shale: the daemon closed the stream before its end\n"],
+	);
+	assert.equal(daemon.requests.at(-1)?.path, "/v1/events?sandbox=a&type=sandbox.failed&type=host.leak");
+	const json = await shale(["events", "-o", "json", "--after", "e-1"], { url });
+	const [, second = ""] = json.stdout.toString().split("\n");
+	assert.deepEqual([JSON.parse(second).id, JSON.parse(second).sandboxId], ["e-3", "a"]);
+	assert.equal(daemon.requests.at(-1)?.headers["last-event-id"], "e-1");
+	assert.equal((await shale(["events", "--type", "sandbox.exploded"], { url })).exitCode, 2);
+});
+
+test("gc removes what nobody owns, lists it, and exits with 1 when something is left", async () => {
+	await using daemon = await FakeDaemon.start();
+	const { url } = daemon;
+	const table = /^KIND +SANDBOX +NAME\ncgroup +sb-0 +\/sys\/fs\/cgroup\/shale\/x\/sb-0\n$/;
+	const dryRun = await shale(["gc", "--dry-run"], { url });
+	assert.match(dryRun.stdout.toString(), table);
+	assert.deepEqual([dryRun.exitCode, daemon.requests.at(-1)?.body], [0, { dryRun: true }]);
+	const run = await shale(["gc"], { url });
+	assert.match(run.stdout.toString(), table);
+	assert.match(run.stderr, /^shale: could not be removed:\nKIND +SANDBOX +NAME\nloop +- +\/dev\/loop7\n$/);
+	assert.equal(run.exitCode, 1);
+	assert.equal(JSON.parse((await shale(["gc", "-o", "json"], { url })).stdout.toString()).left.length, 1);
+	daemon.leaks = [];
+	assert.deepEqual(said(await shale(["gc"], { url })), [0, "", ""]);
+});
+
+test("doctor --leaks lists what nobody owns, removes nothing, and exits with 1 when there is any", async () => {
+	await using daemon = await FakeDaemon.start();
+	const { url } = daemon;
+	const leaky = await shale(["doctor", "--leaks"], { url });
+	assert.match(leaky.stdout.toString(), /^KIND +SANDBOX +NAME\ncgroup +sb-0 /);
+	assert.deepEqual([leaky.exitCode, daemon.requests.at(-1)?.body], [1, { dryRun: true }]);
+	const json = await shale(["doctor", "--leaks", "-o", "json"], { url });
+	assert.deepEqual([json.exitCode, JSON.parse(json.stdout.toString()).leaks.length], [1, 1]);
+	daemon.leaks = [];
+	assert.deepEqual(said(await shale(["doctor", "--leaks"], { url })), [0, "Nothing has leaked.\n", ""]);
+	assert.equal((await shale(["doctor", "--leaks"], { url: "http://127.0.0.1:9" })).exitCode, 9);
+});
+
 test("layers lists, builds with progress, imports and removes", async () => {
 	await using daemon = await FakeDaemon.start();
 	const { url } = daemon;

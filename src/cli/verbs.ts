@@ -52,6 +52,7 @@ export const VERBS: readonly VerbEntry[] = [
 		load: () => import("./verbs/extend.ts"),
 	},
 	{ name: "rm", summary: "destroy sandboxes", load: () => import("./verbs/rm.ts") },
+	{ name: "events", summary: "show what happens, as it happens", load: () => import("./verbs/events.ts") },
 	{
 		name: "layers",
 		summary: "list, build, import and remove layers",
@@ -59,6 +60,7 @@ export const VERBS: readonly VerbEntry[] = [
 	},
 	{ name: "serve", summary: "start the daemon", load: () => import("./verbs/serve.ts") },
 	{ name: "doctor", summary: "check what this machine can do", load: () => import("./verbs/doctor.ts") },
+	{ name: "gc", summary: "remove what no sandbox owns", load: () => import("./verbs/gc.ts") },
 	{
 		name: "explain",
 		summary: "print the plan that a sandbox is made from",

@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type RawData, type WebSocket, WebSocketServer } from "ws";
+import { garbage, LEAK, tellEvents } from "./fake-operations.ts";
 import { PROGRAMS, type Run } from "./fake-programs.ts";
 
 type Json = Record<string, unknown>;
@@ -29,6 +30,8 @@ export class FakeDaemon {
 	killed = 0;
 	/** Answers with this instead of a sandbox. */
 	refuseCreate: { readonly status: number; readonly body: Json } | undefined;
+	/** What nobody owns. */
+	leaks: readonly Json[] = [LEAK];
 	/** Leaves a created sandbox's answer out until it is released. */
 	holdCreate: Promise<void> | undefined;
 	readonly #server: Server;
@@ -121,6 +124,8 @@ export class FakeDaemon {
 		if (pathname === "/healthz") return reply(200, { status: "ok" });
 		if (pathname === "/v1/version") return reply(200, { version: "9.9.9", node: "v24.0.0", kernel: "6.1.0" });
 		if (pathname === "/v1/plan") return response.end("mount proc /proc\n");
+		if (pathname === "/v1/events") return tellEvents(response);
+		if (pathname === "/v1/gc") return reply(200, garbage(body ?? {}, this.leaks));
 		if (resource === "layers") return this.#layers(request.method ?? "", { id, sub, text, response, reply });
 		if (resource === "recipes") {
 			return reply(200, { recipes: [{ name: "100-python3", kind: "debian", description: "Python" }] });
