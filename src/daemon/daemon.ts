@@ -12,6 +12,7 @@ import { type CleanupStack, withCleanup } from "../lib/cleanup.ts";
 import type { Log } from "../lib/log.ts";
 import { packageRoot } from "../lib/package-root.ts";
 import { detectCgroups, parentsOf, prepareCgroups } from "../linux/cgroups.ts";
+import { type Clock, openClock } from "../linux/clock.ts";
 import { ResidentJailer } from "../linux/resident-jailer.ts";
 import { EventLog } from "../sandbox/events.ts";
 import { readMachine } from "../sandbox/machine.ts";
@@ -30,8 +31,8 @@ export interface RunningDaemon {
 	readonly url: string;
 	/** Resolves when a part that the daemon cannot go on without has died. */
 	readonly failed: Promise<Error>;
-	/** Destroys all sandboxes and gives everything back. */
-	stop(): Promise<void>;
+	/** Gives everything back but the sandboxes, which live on. Resolves with how many do. */
+	stop(): Promise<number>;
 }
 
 export interface DaemonOptions {
@@ -39,6 +40,8 @@ export interface DaemonOptions {
 	readonly log: Log;
 	/** Called when it has been idle this long, see idle-exit.ts. */
 	readonly idleExit?: { readonly afterMs: number; readonly onIdle: () => void } | undefined;
+	/** Default: the host's. */
+	readonly clock?: Clock;
 }
 
 /** Ends of user-namespace ids below 2^31: some programs take uids as signed numbers. */
@@ -51,7 +54,8 @@ export function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
 	);
 }
 
-async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupStack): Promise<RunningDaemon> {
+async function open(options: DaemonOptions, cleanup: CleanupStack): Promise<RunningDaemon> {
+	const { config, log, idleExit, clock = openClock() } = options;
 	const paths = daemonPaths(config);
 	for (const folder of [paths.uppers, paths.jailer, paths.sockets])
 		await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -76,6 +80,7 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 		slots: Math.floor((LAST_ID - config.idsStart) / ID_RANGE_SIZE),
 		machine: readMachine(config.data),
 		log,
+		clock,
 		events,
 		admission: { thresholds: config, host },
 		resources: [layerSource(layerStore)],
@@ -88,7 +93,10 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 	return {
 		url: server.url,
 		failed: jailer.closed.then(() => new Error("the jailer died")),
-		stop: () => close(cleanup, log),
+		async stop() {
+			await close(cleanup, log);
+			return sandboxes.count;
+		},
 	};
 }
 
