@@ -77,7 +77,7 @@ static bool is_namespace_init(const struct jailer *jailer, pid_t pid)
 }
 
 /* A cgroup of Shale's is asked for by name, and only where --cgroup says which these are. */
-static int check_cgroup(const struct jailer *jailer, pid_t pid, const char *cgroup)
+int check_cgroup(const struct jailer *jailer, pid_t pid, const char *cgroup)
 {
 	int has = jailer->cgroup_count == 0 ? -EPERM : cgroup_has(jailer, cgroup, pid);
 	if (has == -ENOENT || has == -ENODEV)

@@ -209,7 +209,7 @@ static void handle_plan(struct server *server, uint32_t request_id, const uint8_
 		reply_simple_error(server, request_id, ENOMEM, "no memory for another child");
 		return;
 	}
-	if (!plan_decode(bytes, length, &plan, &fault)) {
+	if (!plan_decode(bytes, length, &plan, &fault) || !check_rules(server->jailer, &plan, &fault)) {
 		struct failure failure = {.phase = PHASE_DECODE, .error = fault.error};
 		strncpy(failure.message, fault.message, sizeof failure.message - 1);
 		reply_error(server, request_id, fault.op_index, fault.opcode, &failure);
@@ -247,21 +247,24 @@ static void handle_watch(struct server *server, uint32_t request_id, const uint8
 		return;
 	}
 	struct child child = {.pid = (pid_t)load_u32(payload), .start_ticks = load_u64(payload + 4)};
+	const char *cgroup = (const char *)payload + 12;
 	const struct child *known = find_child(server, load_u32(payload));
-	if (known != NULL && known->start_ticks == child.start_ticks) {
-		reply_ok(server, request_id, known);
-		return;
-	}
+	bool is_known = known != NULL && known->start_ticks == child.start_ticks;
 	struct child *place = find_free_place(server);
-	int error = place == NULL ? -ENOMEM : adopt(server->jailer, &child, (const char *)payload + 12);
-	if (error == 0)
-		tell_former_exit(server, child.pid);
+	int error = -ENOMEM;
+	if (is_known)
+		error = check_cgroup(server->jailer, child.pid, cgroup);
+	else if (place != NULL)
+		error = adopt(server->jailer, &child, cgroup);
 	if (error < 0) {
 		reply_simple_error(server, request_id, -error, "no such sandbox");
 		return;
 	}
+	if (!is_known)
+		tell_former_exit(server, child.pid);
 	reply_ok(server, request_id, &child);
-	watch(server, place, child);
+	if (!is_known)
+		watch(server, place, child);
 }
 
 static void handle_request(struct server *server, size_t payload_length)

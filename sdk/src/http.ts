@@ -4,7 +4,8 @@ export interface HttpRequest {
 	readonly method: string;
 	readonly url: string;
 	readonly headers: Readonly<Record<string, string>>;
-	readonly body?: string | Blob | Uint8Array | ReadableStream<Uint8Array> | undefined;
+	/** Anything that is iterated is sent as it comes, and read once. */
+	readonly body?: string | Blob | Uint8Array | AsyncIterable<Uint8Array> | undefined;
 	readonly signal?: AbortSignal | undefined;
 }
 
@@ -21,14 +22,37 @@ export type Http = (request: HttpRequest) => Promise<HttpAnswer>;
 export const fetchHttp: Http = async ({ url, method, headers, body, signal }) => {
 	const init: Record<string, unknown> = { method, headers, redirect: "error" };
 	if (signal) init.signal = signal;
-	if (body !== undefined) init.body = body;
+	init.body = isIterated(body) ? toReadableStream(body) : body;
 	// Streams can only be sent so, and it changes nothing for the rest.
-	if (body instanceof ReadableStream) init.duplex = "half";
+	if (init.body instanceof ReadableStream) init.duplex = "half";
 	const dispatcher = patientDispatcher();
 	if (dispatcher) init.dispatcher = dispatcher;
 	const response = await fetch(url, init as RequestInit);
 	return { status: response.status, body: response.body ?? new ReadableStream({ start: close }) };
 };
+
+function isIterated(body: HttpRequest["body"]): body is AsyncIterable<Uint8Array> {
+	return typeof body === "object" && Symbol.asyncIterator in body;
+}
+
+/** Asks for the next piece only when it is wanted; cancelling ends the source. */
+export function toReadableStream(source: AsyncIterable<Uint8Array>): ReadableStream<Uint8Array> {
+	if (source instanceof ReadableStream) return source;
+	const iterator = source[Symbol.asyncIterator]();
+	return new ReadableStream<Uint8Array>(
+		{
+			async pull(controller) {
+				const { done, value } = await iterator.next();
+				if (done) controller.close();
+				else controller.enqueue(value);
+			},
+			async cancel() {
+				await iterator.return?.();
+			},
+		},
+		{ highWaterMark: 0 },
+	);
+}
 
 function close(controller: ReadableStreamDefaultController<Uint8Array>): void {
 	controller.close();

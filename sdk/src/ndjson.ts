@@ -23,7 +23,11 @@ export async function* readNdjson(
 	}
 }
 
-async function* readLines(body: AsyncIterable<Uint8Array>, maxLineBytes: number): AsyncGenerator<string> {
+/** The lines of a text, without their ends. @throws ShaleConnectionError on one over `maxLineBytes` */
+export async function* readLines(
+	body: AsyncIterable<Uint8Array>,
+	maxLineBytes: number = MAX_LINE_BYTES,
+): AsyncGenerator<string> {
 	const decoder = new TextDecoder();
 	let parts: Uint8Array[] = [];
 	let partBytes = 0;
@@ -52,7 +56,8 @@ async function* readLines(body: AsyncIterable<Uint8Array>, maxLineBytes: number)
 	if (partBytes > 0) yield takeLine();
 }
 
-function parseObject(line: string): Readonly<Record<string, unknown>> {
+/** @throws ShaleConnectionError when it is none. */
+export function parseObject(line: string): Readonly<Record<string, unknown>> {
 	let value: unknown;
 	try {
 		value = JSON.parse(line);

@@ -2,6 +2,7 @@
 import { type ErrorBody, ShaleApiError, ShaleConnectionError, systemErrorCode } from "./errors.ts";
 import { fetchHttp, type Http, type HttpAnswer } from "./http.ts";
 import { readNdjson } from "./ndjson.ts";
+import { readServerSentEvents, type ServerSentEvent } from "./sse.ts";
 
 export const DEFAULT_URL = "http://127.0.0.1:7522";
 
@@ -45,7 +46,9 @@ export interface RequestOptions {
 	/** Sent as JSON. */
 	readonly json?: unknown;
 	/** Sent as it is, streamed when it is a stream. */
-	readonly body?: Blob | Uint8Array | ReadableStream<Uint8Array> | undefined;
+	readonly body?: Blob | Uint8Array | AsyncIterable<Uint8Array> | undefined;
+	/** On top of those that every request has. */
+	readonly headers?: Readonly<Record<string, string>> | undefined;
 	readonly accept?: string | undefined;
 	readonly signal?: AbortSignal | undefined;
 }
@@ -77,7 +80,7 @@ export class Transport {
 	 */
 	async request(method: string, path: string, options: RequestOptions = {}): Promise<HttpAnswer> {
 		const { query, json, body, accept = "application/json", signal } = options;
-		const headers: Record<string, string> = { ...this.#headers, Accept: accept };
+		const headers: Record<string, string> = { ...this.#headers, ...options.headers, Accept: accept };
 		if (json !== undefined) headers["Content-Type"] = "application/json";
 		else if (body !== undefined) headers["Content-Type"] = "application/octet-stream";
 		const answer = await this.#guard(signal, () =>
@@ -101,6 +104,16 @@ export class Transport {
 	async json<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
 		const text = await this.text(method, path, { accept: "application/json", ...options });
 		return await this.#guard(options.signal, async () => JSON.parse(text) as T);
+	}
+
+	/** The bytes of an answer as they come, from when it has begun. Leaving the loop early closes the connection. */
+	async bytes(
+		method: string,
+		path: string,
+		options: RequestOptions = {},
+	): Promise<AsyncGenerator<Uint8Array>> {
+		const { body } = await this.request(method, path, { accept: "*/*", ...options });
+		return this.#guarded(body, options.signal);
 	}
 
 	/** For answers without content. */
@@ -129,6 +142,19 @@ export class Transport {
 			throw this.#connectionError(error, options.signal);
 		}
 		throw new ShaleConnectionError("the daemon closed the stream before its end");
+	}
+
+	/**
+	 * The server-sent events of an answer, from when it has begun. Leaving the loop early closes the request. An `error`
+	 * event is thrown; a stream that closes without an `end` event has failed.
+	 */
+	async serverSentEvents(
+		method: string,
+		path: string,
+		options: RequestOptions = {},
+	): Promise<AsyncGenerator<ServerSentEvent>> {
+		const body = await this.bytes(method, path, { accept: "text/event-stream", ...options });
+		return untilEnd(readServerSentEvents(body));
 	}
 
 	/**
@@ -162,12 +188,32 @@ export class Transport {
 		}
 	}
 
+	async *#guarded(
+		body: AsyncIterable<Uint8Array>,
+		signal: AbortSignal | undefined,
+	): AsyncGenerator<Uint8Array> {
+		try {
+			yield* body;
+		} catch (error) {
+			throw this.#connectionError(error, signal);
+		}
+	}
+
 	#connectionError(error: unknown, signal: AbortSignal | undefined): unknown {
 		if (signal?.aborted) return signal.reason;
 		if (error instanceof ShaleApiError || error instanceof ShaleConnectionError) return error;
 		const why = systemErrorCode(error) ?? (error instanceof Error ? error.message : String(error));
 		return new ShaleConnectionError(`no answer from the daemon at ${this.url}: ${why}`, { cause: error });
 	}
+}
+
+async function* untilEnd(events: AsyncIterable<ServerSentEvent>): AsyncGenerator<ServerSentEvent> {
+	for await (const event of events) {
+		if (event.event === "error") throw new ShaleApiError(toErrorBody(event.data));
+		if (event.event === "end") return;
+		yield event;
+	}
+	throw new ShaleConnectionError("the daemon closed the stream before its end");
 }
 
 /** `/v1/sandboxes/ID/…` with every part escaped. */

@@ -100,6 +100,7 @@ export class ProcessInput implements ChannelReceiver {
 	end(error: AgentError): void {
 		if (this.#ending) return;
 		this.#ending = error;
+		this.#isOpen = false;
 		this.#wake?.();
 		this.#options.onEnd(this);
 	}
@@ -128,34 +129,39 @@ export class ProcessInput implements ChannelReceiver {
 	}
 
 	async #writeAll(chunk: Uint8Array): Promise<void> {
-		for (let at = 0; ; ) {
-			const link = await this.#openedLink();
-			if (at === chunk.length) return;
-			if (this.#credit === 0) {
+		for (let at = 0; at < chunk.length || !this.#isOpen; ) {
+			if (!this.#isOpen) {
+				await this.#openChannel();
+			} else if (this.#credit === 0) {
 				await this.#woken();
-				continue;
+			} else {
+				const piece = chunk.subarray(at, at + Math.min(this.#credit, FRAME_BYTES));
+				this.#send(REQUEST.stdin, piece);
+				this.#credit -= piece.length;
+				at += piece.length;
 			}
-			const piece = chunk.subarray(at, at + Math.min(this.#credit, FRAME_BYTES));
-			link.send(new FrameWriter(REQUEST.stdin, link.channel).bytes(piece).finish());
-			this.#credit -= piece.length;
-			at += piece.length;
 		}
 	}
 
 	async #close(): Promise<void> {
 		try {
-			const link = await this.#openedLink();
-			link.send(new FrameWriter(REQUEST.stdinClose, link.channel).finish());
+			while (!this.#isOpen) await this.#openChannel();
+			this.#send(REQUEST.stdinClose);
 		} catch (error) {
 			if (!(error instanceof AgentError) || error.errnoName !== "EPIPE") throw error;
 		}
 		this.end(toPipeError(this.id));
 	}
 
-	/** The channel that may write now; throws when there will be none. */
-	async #openedLink(): Promise<ChannelLink> {
+	#send(type: number, bytes?: Uint8Array): void {
+		if (!this.#link) return;
+		const frame = new FrameWriter(type, this.#link.channel);
+		this.#link.send((bytes ? frame.bytes(bytes) : frame).finish());
+	}
+
+	/** Returns when the agent has answered; throws when stdin is over. Whether it is open may change until it is looked at. */
+	async #openChannel(): Promise<void> {
 		if (this.#ending) throw this.#ending;
-		if (this.#link && this.#isOpen) return this.#link;
 		const link = this.#options.open();
 		const frame = new FrameWriter(REQUEST.stdinOpen, link.channel).text("the process id", this.id).finish();
 		link.listen(this);
@@ -167,8 +173,6 @@ export class ProcessInput implements ChannelReceiver {
 		}, this.#options.timeoutMs);
 		while (!this.#isOpen && !this.#ending) await this.#woken();
 		clearTimeout(timer);
-		if (this.#ending) throw this.#ending;
-		return link;
 	}
 
 	#woken(): Promise<void> {

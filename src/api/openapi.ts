@@ -3,7 +3,7 @@ import { z } from "zod";
 import { PATH_PARAMETERS, parameterNames } from "./path-parameters.ts";
 import type { Route } from "./route.ts";
 import { errorBody } from "./schemas/daemon.ts";
-import { interactiveExecRequest, interactiveMessage } from "./schemas/processes.ts";
+import { interactiveEvent, interactiveExecRequest, interactiveMessage } from "./schemas/processes.ts";
 
 type Json = Record<string, unknown>;
 
@@ -23,7 +23,7 @@ export function toOpenApi(
 		paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: toOperation(route, schemas) };
 	}
 	// The messages of the WebSocket belong to no HTTP operation, and are described all the same.
-	for (const schema of [interactiveExecRequest, interactiveMessage]) schemas.refer(schema);
+	for (const schema of [interactiveExecRequest, interactiveMessage, interactiveEvent]) schemas.refer(schema);
 	const error = schemas.refer(errorBody);
 	return {
 		openapi: "3.1.0",
@@ -89,9 +89,16 @@ function queryParameters(query: z.ZodObject | undefined): Json[] {
 	if (!query) return [];
 	// As "output": what the text in the query is read as.
 	const { properties = {} } = z.toJSONSchema(query, { io: "output" });
+	const { required = [] } = z.toJSONSchema(query, { io: "input" });
 	return Object.entries(properties).map(([name, schema]) => {
 		const { description, ...rest } = typeof schema === "object" ? schema : {};
-		return { name, in: "query", ...(description === undefined ? {} : { description }), schema: rest };
+		return {
+			name,
+			in: "query",
+			...(required.includes(name) ? { required: true } : {}),
+			...(description === undefined ? {} : { description }),
+			schema: rest,
+		};
 	});
 }
 
@@ -109,6 +116,7 @@ function toResponse({ reply }: Route, schemas: NamedSchemas): Json {
 	if (reply.json) content["application/json"] = { schema: schemas.refer(reply.json) };
 	if (reply.ndjson) content["application/x-ndjson"] = { schema: schemas.refer(reply.ndjson) };
 	if (reply.sse) content["text/event-stream"] = { schema: schemas.refer(reply.sse) };
+	if (reply.bytes !== undefined) content[reply.bytes] = {};
 	if (reply.other !== undefined) content[reply.other] = { schema: { type: "string" } };
 	return { description: reply.description, ...(Object.keys(content).length > 0 ? { content } : {}) };
 }

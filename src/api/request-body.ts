@@ -3,6 +3,7 @@ import { isUtf8 } from "node:buffer";
 import { Readable } from "node:stream";
 import { ShaleError } from "../lib/errors.ts";
 import { MIB } from "../lib/units.ts";
+import { STALL_MS } from "./byte-stream.ts";
 import { type ApiContext, findIncoming } from "./route.ts";
 
 export const JSON_BODY_BYTES = 8 * MIB;
@@ -86,16 +87,28 @@ function brokenOff(cause: unknown): ShaleError {
 	return new ShaleError("cancelled", "the client went away before its body was whole", { cause });
 }
 
-/** The body as it comes, with back-pressure. It fails with `cancelled` when the client goes away in the middle. */
+/** As {@link readBytes}, as a stream. */
 export function readStream(context: ApiContext): Readable {
-	return Readable.from(readParts(context), { objectMode: false });
+	return Readable.from(readBytes(context), { objectMode: false });
 }
 
-async function* readParts(context: ApiContext): AsyncGenerator<Uint8Array> {
+/**
+ * The body as it comes, with back-pressure. It fails with `cancelled` when the client goes away in the middle, or sends
+ * nothing for `stallMs` (default {@link STALL_MS}).
+ */
+export async function* readBytes(
+	context: ApiContext,
+	{ stallMs = STALL_MS }: { readonly stallMs?: number } = {},
+): AsyncGenerator<Uint8Array> {
+	const incoming = findIncoming(context);
+	const hangUp = () => void incoming?.destroy();
+	incoming?.setTimeout(stallMs, hangUp);
 	try {
 		// Ending early must not close the connection: the answer says why the rest was not read.
-		yield* findIncoming(context)?.iterator({ destroyOnReturn: false }) ?? context.req.raw.body ?? [];
+		yield* incoming?.iterator({ destroyOnReturn: false }) ?? context.req.raw.body ?? [];
 	} catch (error) {
 		throw brokenOff(error);
+	} finally {
+		incoming?.off("timeout", hangUp).setTimeout(0);
 	}
 }

@@ -1,9 +1,11 @@
 /** From a route to what Hono calls: guard, parse, handle, answer. One closure a route, none a request. */
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { z } from "zod";
 import { ShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { Guard, RequestHeaders } from "./authentication.ts";
 import type { Daemon } from "./daemon-operations.ts";
+import type { ForegroundProcesses } from "./foreground-process.ts";
 import { type PathParameter, parameterNames, parsePathParameter } from "./path-parameters.ts";
 import { emptyReply, errorReply, jsonReply, noRoute } from "./replies.ts";
 import { readJson } from "./request-body.ts";
@@ -13,26 +15,31 @@ import { parseInput } from "./validation.ts";
 export interface Surroundings {
 	readonly guard: Guard;
 	readonly daemon: Daemon;
+	readonly foregrounds: ForegroundProcesses;
 	readonly log: Log;
 }
 
-export function toHandler(route: Route, { guard, daemon, log }: Surroundings) {
+export function toHandler(route: Route, { guard, ...surroundings }: Surroundings) {
+	const { log } = surroundings;
 	const names = parameterNames(route.path);
 	const lists = listParameters(route.query);
 	const access = { open: route.open ?? false };
 	const doing = `${route.method} ${route.path}`;
+	const streams = route.reply.ndjson ?? route.reply.sse ?? route.reply.bytes;
 	return async (context: ApiContext): Promise<Response> => {
 		try {
 			guard(readHeaders(context), access);
 			// Hono answers HEAD by GET and drops the body, which would leave a stream that nobody ends.
-			if ((route.reply.ndjson || route.reply.sse) && context.req.raw.method !== route.method) {
+			if (streams && !route.answersHead && context.req.raw.method !== route.method) {
 				throw noRoute(context.req.raw.method, context.req.path, [route.method]);
 			}
 			const params = readParams(context, names);
 			const query = readQuery(context, route.query, lists);
 			const body = route.body ? parseInput(route.body, await readJson(context)) : undefined;
-			const result = await route.handle({ params, query, body, context, daemon, log });
+			const result = await route.handle({ params, query, body, context, ...surroundings });
 			if (result instanceof Response) return result;
+			// This one is of the platform's own class, which the server has replaced by another.
+			if (result === RESPONSE_ALREADY_SENT) return RESPONSE_ALREADY_SENT;
 			return route.reply.json ? jsonReply(route.reply.status, result) : emptyReply(route.reply.status);
 		} catch (error) {
 			return errorReply(error, log, doing);
@@ -74,6 +81,7 @@ function readQuery(
 	lists: ReadonlySet<string>,
 ): unknown {
 	const given = req.raw.url.includes("?") ? req.queries() : {};
+	requireDecodable(req.raw.url);
 	if (!schema) {
 		const [unknown] = Object.keys(given);
 		if (unknown === undefined) return undefined;
@@ -90,4 +98,15 @@ function readQuery(
 		values[name] = lists.has(name) ? texts : texts[0];
 	}
 	return parseInput(schema, values);
+}
+
+/** What is not UTF-8 would silently become another value, and so another file's name. */
+function requireDecodable(url: string): void {
+	const [, query = ""] = url.split("?", 2);
+	if (!query.includes("%")) return;
+	try {
+		decodeURIComponent(query);
+	} catch {
+		throw new ShaleError("invalid_argument", "the query is not percent-encoded UTF-8 (RFC 3986 §2.5)");
+	}
 }

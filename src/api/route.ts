@@ -8,6 +8,7 @@ import type { Context } from "hono";
 import type { z } from "zod";
 import type { Log } from "../lib/log.ts";
 import type { Daemon } from "./daemon-operations.ts";
+import type { ForegroundProcesses } from "./foreground-process.ts";
 import type { PathParameter } from "./path-parameters.ts";
 
 export type ApiContext = Context<{ Bindings: HttpBindings }>;
@@ -17,7 +18,7 @@ export function findIncoming(context: ApiContext): IncomingMessage | undefined {
 	return (context.env as HttpBindings | undefined)?.incoming;
 }
 
-export type Method = "GET" | "POST" | "PUT" | "DELETE";
+export type Method = "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
 
 /** The `{names}` of a path. */
 type NamesIn<Path extends string> = Path extends `${string}{${infer Name}}${infer Rest}`
@@ -31,6 +32,8 @@ export interface RouteRequest<Names extends string, Query, Body> {
 	readonly body: Body;
 	readonly context: ApiContext;
 	readonly daemon: Daemon;
+	/** Programs that belong to the connection of this request. */
+	readonly foregrounds: ForegroundProcesses;
 	readonly log: Log;
 }
 
@@ -44,6 +47,8 @@ export interface RouteReply<Json extends z.ZodType | undefined = z.ZodType | und
 	readonly ndjson?: z.ZodType;
 	/** Schema of the data of one server-sent event: the handler returns the Response, see sse.ts. */
 	readonly sse?: z.ZodType;
+	/** Media type of bytes of any length: the handler returns the Response, see byte-stream.ts. */
+	readonly bytes?: string;
 	/** Media type of any other answer: the handler returns the Response. */
 	readonly other?: string;
 }
@@ -59,6 +64,8 @@ interface RouteFacts {
 	readonly open?: boolean;
 	/** The body is not JSON: the handler reads it from the context. */
 	readonly rawBody?: string;
+	/** The handler answers HEAD too, with the headers alone. Other streamed answers refuse it. */
+	readonly answersHead?: boolean;
 }
 
 export interface Route extends RouteFacts {

@@ -39,5 +39,11 @@ async function start({ method, url, headers, body, signal }: HttpRequest): Promi
 
 async function send(request: ClientRequest, body: HttpRequest["body"]): Promise<void> {
 	if (typeof body !== "object" || body instanceof Uint8Array) request.end(body);
-	else await pipeline(Readable.fromWeb("stream" in body ? body.stream() : body), request);
+	else await pipeline(toSource(body), request);
+}
+
+/** Web streams have a bridge of their own: as mere iterables they would not end the request. */
+function toSource(body: Blob | AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
+	const source = "stream" in body ? body.stream() : body;
+	return source instanceof ReadableStream ? Readable.fromWeb(source) : source;
 }

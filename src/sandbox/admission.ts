@@ -92,6 +92,27 @@ export interface AdmissionOptions {
 	readonly now?: () => number;
 }
 
+/** Lets everything in. */
+export const UNLIMITED: Omit<AdmissionOptions, "countSandboxes"> = {
+	thresholds: {
+		minFreeMemoryMiB: 0,
+		minFreeDiskMiB: 0,
+		minFreeProcesses: 0,
+		maxMemoryPressure: 100,
+		maxIoPressure: 100,
+		maxCpuPressure: 100,
+		maxSandboxes: 0,
+	},
+	host: {
+		memoryMiB: () => 0,
+		diskMiB: () => 0,
+		uppers: () => [],
+		processes: () => 0,
+		loopDevices: () => Number.POSITIVE_INFINITY,
+		pressure: () => undefined,
+	},
+};
+
 /** A reading serves for so long. */
 const READING_MS = 250;
 

@@ -4,7 +4,9 @@ import type { Route } from "../route.ts";
 import { DAEMON_ROUTES } from "./daemon.ts";
 import { documentationRoutes } from "./documentation.ts";
 import { EXEC_ROUTES } from "./exec.ts";
+import { FILE_ROUTES } from "./files.ts";
 import { LAYER_ROUTES } from "./layers.ts";
+import { OPERATION_ROUTES } from "./operations.ts";
 import { PROCESS_ROUTES } from "./processes.ts";
 import { SANDBOX_ROUTES } from "./sandboxes.ts";
 
@@ -12,7 +14,9 @@ export const ROUTES: readonly Route[] = [
 	...SANDBOX_ROUTES,
 	...EXEC_ROUTES,
 	...PROCESS_ROUTES,
+	...FILE_ROUTES,
 	...LAYER_ROUTES,
+	...OPERATION_ROUTES,
 	...DAEMON_ROUTES,
 	...documentationRoutes(describe),
 ];
