@@ -5,6 +5,7 @@
 
 #include "agent-process.h"
 #include "agent-requests.h"
+#include "agent-tunnel.h"
 #include "agent-watch.h"
 
 #include <errno.h>
@@ -51,6 +52,7 @@ static void close_client(void)
 	output.start = output.end = 0;
 	output.is_blocked = is_greeted = false;
 	processes_lose_client();
+	tunnels_lose_client();
 }
 
 void connection_refuse(void)
@@ -103,6 +105,11 @@ uint8_t *connection_put(enum wire_type type, uint32_t channel, uint32_t length)
 	uint8_t *at = output.bytes + output.end;
 	output.end += WIRE_HEADER_BYTES + length;
 	return wire_put_header(at, (struct wire_header){.length = length, .type = (uint8_t)type, .channel = channel});
+}
+
+uint8_t *connection_next_payload(void)
+{
+	return output.bytes + output.end + WIRE_HEADER_BYTES;
 }
 
 void connection_put_empty(enum wire_type type, uint32_t channel)
@@ -192,12 +199,22 @@ static void give_back_memory(void)
 	output.highest = 0;
 }
 
+// Processes and tunnels come first by turns: whoever is first may fill the buffer.
+static bool put_frames(void)
+{
+	static bool are_tunnels_first;
+	are_tunnels_first = !are_tunnels_first;
+	bool has_more = are_tunnels_first && tunnels_put_frames();
+	has_more |= processes_put_frames();
+	return (!are_tunnels_first && tunnels_put_frames()) || has_more;
+}
+
 bool connection_turn(void)
 {
 	if (client.fd < 0)
 		return false;
 	bool has_requests = take_frames();
-	bool has_output = processes_put_frames();
+	bool has_output = put_frames();
 	send_output();
 	if (client.fd < 0)
 		return false;

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum {
-	// The most that one request may put at once, headers included: STARTED and STDIN_CREDIT, or two ERRORs.
+	// The most that one request may put at once, headers included: two frames of a fixed size, or two ERRORs.
 	CONNECTION_REPLY_BYTES = 1024,
 };
 
@@ -18,6 +18,8 @@ void connection_init(int listener_fd);
 
 // Puts a frame's header and returns where its `length` bytes of payload go.
 uint8_t *connection_put(enum wire_type type, uint32_t channel, uint32_t length);
+// Where the payload of the frame that is put next will be, for who fills it first and knows its length afterwards.
+uint8_t *connection_next_payload(void);
 void connection_put_empty(enum wire_type type, uint32_t channel);
 void connection_put_error(uint32_t channel, int error, const char *message);
 

@@ -95,9 +95,10 @@ static void keep(struct input *input, const uint8_t *bytes, uint32_t length)
 
 bool input_write(struct input *input, const uint8_t *bytes, uint32_t length)
 {
-	if (!input->is_open || length > INPUT_WINDOW_BYTES - buffered(input) - input->owed)
+	if (length > INPUT_WINDOW_BYTES - buffered(input) - input->owed)
 		return false;
 	uint32_t taken = 0;
+	input->received += length;
 	if (input->watch.fd >= 0 && !buffered(input))
 		taken = write_some(input, bytes, length);
 	if (taken == length)

@@ -44,20 +44,12 @@ static void sink_adopt(int fd)
 		watch_close(sink);
 }
 
-// How many bytes may come into the ring without overwriting what the reader may still want: all that was not sent, and of
-// what was sent the last `window` bytes, which it may not have consumed. So a reader that lost its connection and comes
-// back finds everything, unless the process has overwritten it in between.
+// How many bytes may come into the ring without overwriting what a holding reader may still want.
 static uint32_t room(const struct output *output)
 {
 	const struct process *process = output->process;
 	uint32_t capacity = output->ring.capacity;
-	if (!process->channel)
-		return capacity;
-	uint32_t guarded = process->window < capacity / 2 ? process->window : capacity / 2;
-	uint64_t wanted_from = output->sent > guarded ? output->sent - guarded : 0;
-	if (wanted_from < output->attached)
-		wanted_from = output->attached;
-	uint64_t held = output->ring.end - wanted_from;
+	uint64_t held = output->ring.end - readers_need_from(process, (int)(output - process->output));
 	return held < capacity ? (uint32_t)(capacity - held) : 0;
 }
 
@@ -144,12 +136,6 @@ void output_close(struct output *output)
 	ring_close(&output->ring);
 }
 
-void output_attach(struct output *output, uint64_t offset)
-{
-	uint64_t start = ring_start(&output->ring);
-	output->sent = output->attached = offset > start ? offset : start;
-}
-
 void output_resume(struct output *output)
 {
 	uint32_t enough = output->ring.capacity / 4 < READ_BYTES ? output->ring.capacity / 4 : READ_BYTES;
@@ -172,7 +158,7 @@ void output_finish(struct output *output)
 		// One more than there is, so that the end of the file is seen if it is there.
 		output->left = ioctl(output->watch.fd, FIONREAD, &held) == 0 ? (uint32_t)held + 1 : READ_BYTES;
 	if (!output->watch.events)
-		return; // paused: goes on when the reader has made room
+		return; // paused: goes on when readers have made room
 	while (!output->is_drained && output->watch.events)
 		read_once(output);
 }

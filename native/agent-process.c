@@ -61,8 +61,10 @@ static struct process *create_record(const struct process_spec *spec)
 	process->output[0].watch.fd = process->output[1].watch.fd = process->input.watch.fd = -1;
 	process->is_terminal = spec->is_terminal;
 	process->is_transient = spec->is_transient;
+	process->orphan_ms = spec->orphan_ms;
 	process->id = strdup(spec->id);
-	if (process->id && keep_command(process, spec->program.argv))
+	process->tag = strdup(spec->tag);
+	if (process->id && process->tag && keep_command(process, spec->program.argv))
 		return process;
 	record_destroy(process);
 	errno = ENOMEM;
@@ -105,13 +107,17 @@ static void append_failure(struct process *process, const struct spawn_failure *
 	output_append(&process->output[process->is_terminal ? 0 : 1], line);
 }
 
-static void set_deadline(struct process *process, uint32_t timeout_ms)
+static void expect_deadline(uint64_t at_ms)
 {
-	if (!timeout_ms)
-		return;
-	process->deadline_ms = now_ms(CLOCK_MONOTONIC) + timeout_ms;
-	if (!earliest_deadline_ms || process->deadline_ms < earliest_deadline_ms)
-		earliest_deadline_ms = process->deadline_ms;
+	if (!earliest_deadline_ms || at_ms < earliest_deadline_ms)
+		earliest_deadline_ms = at_ms;
+}
+
+static uint64_t set_deadline(uint32_t after_ms)
+{
+	uint64_t at_ms = now_ms(CLOCK_MONOTONIC) + after_ms;
+	expect_deadline(at_ms);
+	return at_ms;
 }
 
 struct process *process_start(const struct process_spec *spec)
@@ -143,7 +149,8 @@ struct process *process_start(const struct process_spec *spec)
 	if (failure.step)
 		append_failure(process, &failure);
 	process->started_ms = now_ms(CLOCK_REALTIME);
-	set_deadline(process, spec->timeout_ms);
+	if (spec->timeout_ms)
+		process->deadline_ms = set_deadline(spec->timeout_ms);
 	record_insert(process);
 	has_started = true;
 	return process;
@@ -156,39 +163,35 @@ bool processes_take_started(void)
 	return was_started;
 }
 
-// ---- readers -------------------------------------------------------------------------------------------------------
+// ---- readers and the writer ----------------------------------------------------------------------------------------
 
-void process_attach(struct process *process, uint32_t channel, uint32_t credit, const uint64_t offsets[2])
+void process_note_unattended(struct process *process)
 {
-	if (process->channel) {
-		connection_put_error(process->channel, ESTALE, "another reader attached to this process");
-		record_unindex(process, BY_CHANNEL);
-	}
-	process->channel = channel;
-	process->credit = process->window = credit;
-	record_index(process, BY_CHANNEL, channel);
-	for (int i = 0; i < 2; i++) {
-		output_attach(&process->output[i], offsets[i]);
-		output_resume(&process->output[i]); // the one before may have been further behind
-	}
-	process_mark_ready(process);
+	if (process->orphan_ms && process->state != PROCESS_EXITED)
+		process->orphan_deadline_ms = set_deadline(process->orphan_ms);
 }
 
-void process_detach(struct process *process)
+void process_begin_writing(struct process *process, uint32_t channel)
 {
-	if (!process->channel)
+	process->writer = channel;
+	record_index(process, BY_WRITER, channel);
+}
+
+void process_end_writing(struct process *process)
+{
+	if (!process->writer)
 		return;
-	record_unindex(process, BY_CHANNEL);
-	process->channel = 0;
-	for (int i = 0; i < 2; i++)
-		output_resume(&process->output[i]);
+	record_unindex(process, BY_WRITER);
+	process->writer = 0;
 }
 
 void processes_lose_client(void)
 {
 	processes_list(0);
-	for (struct process *process = records_oldest(); process; process = process->newer)
-		process_detach(process);
+	for (struct process *process = records_oldest(); process; process = process->newer) {
+		process_end_writing(process);
+		readers_lose(process);
+	}
 }
 
 // ---- requests ------------------------------------------------------------------------------------------------------
@@ -211,7 +214,7 @@ int process_resize(const struct process *process, uint16_t cols, uint16_t rows)
 
 int process_forget(struct process *process)
 {
-	if (process->state != PROCESS_EXITED || process->channel)
+	if (process->state != PROCESS_EXITED || process->reader_count)
 		return EBUSY;
 	record_remove(process);
 	record_destroy(process);
@@ -228,6 +231,7 @@ void process_check_drained(struct process *process)
 	for (int i = 0; i < 2; i++)
 		ring_seal(&process->output[i].ring);
 	record_note_exited(process);
+	readers_drop_held(process); // nothing is overwritten any more
 	process_mark_ready(process);
 }
 
@@ -249,23 +253,37 @@ void processes_note_exit(pid_t pid, int wait_status, const struct rusage *usage)
 	process->max_rss_kib = (uint64_t)usage->ru_maxrss;
 	process->ended_ms = now_ms(CLOCK_REALTIME);
 	input_close(&process->input);
+	process_mark_ready(process); // whoever writes to it is told
 	for (int i = 0; i < 2; i++)
 		output_finish(&process->output[i]);
 	process_check_drained(process);
 }
 
-// A deadline that has passed counts once: SIGKILL cannot be ignored, and the group is the leader's for as long as it has
-// not been reaped.
-static void kill_if_overdue(struct process *process, uint64_t now)
+// True once, when `deadline_ms` has passed.
+static bool take_passed(uint64_t *deadline_ms, uint64_t now)
 {
-	if (process->state != PROCESS_RUNNING || !process->deadline_ms)
-		return;
-	if (process->deadline_ms <= now) {
-		process->deadline_ms = 0;
+	if (!*deadline_ms)
+		return false;
+	if (*deadline_ms > now) {
+		expect_deadline(*deadline_ms);
+		return false;
+	}
+	*deadline_ms = 0;
+	return true;
+}
+
+// SIGKILL cannot be ignored, and the group is the leader's for as long as it has not been reaped.
+static void end_if_overdue(struct process *process, uint64_t now)
+{
+	bool is_running = process->state == PROCESS_RUNNING;
+	if (is_running && take_passed(&process->deadline_ms, now)) {
 		process->is_timed_out = true;
 		process_signal(process, SIGKILL, true);
-	} else if (!earliest_deadline_ms || process->deadline_ms < earliest_deadline_ms) {
-		earliest_deadline_ms = process->deadline_ms;
+	}
+	if (take_passed(&process->orphan_deadline_ms, now)) {
+		readers_drop_held(process);
+		if (!process->reader_count)
+			process_signal(process, SIGKILL, true);
 	}
 }
 
@@ -278,7 +296,7 @@ int processes_enforce_deadlines(void)
 	if (earliest_deadline_ms <= now) {
 		earliest_deadline_ms = 0;
 		for (struct process *process = records_oldest(); process; process = process->newer)
-			kill_if_overdue(process, now);
+			end_if_overdue(process, now);
 	}
 	if (!earliest_deadline_ms)
 		return -1;

@@ -44,9 +44,9 @@ struct process *process_find(const char *id)
 	return find(BY_ID, hash(id), id);
 }
 
-struct process *process_find_reader(uint32_t channel)
+struct process *process_find_writer(uint32_t channel)
 {
-	return find(BY_CHANNEL, channel, NULL);
+	return find(BY_WRITER, channel, NULL);
 }
 
 struct process *record_find_pid(pid_t pid)
@@ -122,6 +122,7 @@ void record_destroy(struct process *process)
 		output_close(&process->output[i]);
 	input_close(&process->input);
 	free(process->command);
+	free(process->tag);
 	free(process->id);
 	free(process);
 }
@@ -137,7 +138,7 @@ void records_enforce_limits(void)
 	struct process *process = oldest;
 	while (process && (exited_count > MAX_EXITED || exited_bytes > MAX_EXITED_BYTES)) {
 		struct process *next = process->newer;
-		if (process->state == PROCESS_EXITED && !process->channel) {
+		if (process->state == PROCESS_EXITED && !process->reader_count) {
 			record_remove(process);
 			record_destroy(process);
 		}
@@ -147,7 +148,7 @@ void records_enforce_limits(void)
 
 void process_mark_ready(struct process *process)
 {
-	if (!process->channel || process->is_ready)
+	if ((!process->reader_count && !process->writer) || process->is_ready)
 		return;
 	process->is_ready = true;
 	process->next_ready = NULL;

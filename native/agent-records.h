@@ -1,4 +1,4 @@
-// Where the records of processes are: in order of start, and by id, pid and channel.
+// Where the records of processes are: in order of start, and by id, pid and the channel that writes to stdin.
 #pragma once
 
 #include "agent-process.h"

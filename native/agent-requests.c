@@ -2,7 +2,10 @@
 #include "agent-requests.h"
 
 #include "agent-connection.h"
+#include "agent-files.h"
 #include "agent-process.h"
+#include "agent-report.h"
+#include "agent-tunnel.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -14,6 +17,8 @@ enum {
 	START_ATTACH = 4,
 	START_TRANSIENT = 8,
 	START_FLAGS = START_PTY | START_STDIN | START_ATTACH | START_TRANSIENT,
+
+	ATTACH_HOLD = 1,
 
 	MAX_ARGUMENTS = 4096,
 	MAX_VARIABLES = 4096,
@@ -39,12 +44,25 @@ static struct process *find_named(uint32_t channel, const char *id)
 	return process;
 }
 
-// STDIN_CREDIT before STARTED says that stdin is open, and how much of it may be sent at once.
-static void put_started(uint32_t channel, struct process *process)
+// Whether frames of something that goes on come on the channel.
+static bool is_in_use(uint32_t channel)
 {
-	if (process->input.is_open)
-		wire_put_u32(connection_put(FRAME_STDIN_CREDIT, channel, 4), input_reset_grant(&process->input));
-	wire_put_u32(connection_put(FRAME_STARTED, channel, 4), (uint32_t)process->guest_pid);
+	return reader_find(channel) || process_find_writer(channel) || tunnel_exists(channel);
+}
+
+// `reader` NULL: nobody reads.
+static void put_started(uint32_t channel, const struct process *process, const struct reader *reader)
+{
+	uint8_t *at = connection_put(FRAME_STARTED, channel, 4 + 8 + 8);
+	at = wire_put_u32(at, (uint32_t)process->guest_pid);
+	for (int stream = 0; stream < 2; stream++)
+		at = wire_put_u64(at, reader ? reader->streams[stream].attached : 0);
+}
+
+static void begin_writing(uint32_t channel, struct process *process)
+{
+	process_begin_writing(process, channel);
+	wire_put_u32(connection_put(FRAME_STDIN_CREDIT, channel, 4), input_reset_grant(&process->input));
 }
 
 // ---- START ---------------------------------------------------------------------------------------------------------
@@ -89,11 +107,13 @@ static struct start take_start(struct wire_reader *payload)
 	struct start start = {.flags = wire_take_u32(payload)};
 	struct process_spec *process = &start.process;
 	process->timeout_ms = wire_take_u32(payload);
+	process->orphan_ms = wire_take_u32(payload);
 	process->ring_bytes = wire_take_u32(payload);
 	start.credit = wire_take_u32(payload);
 	process->cols = wire_take_u16(payload);
 	process->rows = wire_take_u16(payload);
 	process->id = wire_take_text(payload, PROCESS_MAX_ID_BYTES);
+	process->tag = wire_take_text(payload, PROCESS_MAX_TAG_BYTES);
 	process->program.cwd = wire_take_text(payload, MAX_PATH_BYTES);
 	start.user = wire_take_text(payload, MAX_USER_BYTES);
 	take_words(payload, argv, MAX_ARGUMENTS);
@@ -121,13 +141,26 @@ static const char *check_start(const struct start *start, struct user *user, int
 	return *error ? "no such user or group in the sandbox" : NULL;
 }
 
+// STDIN_CREDIT before STARTED says that the channel writes to stdin too.
+static void put_running(uint32_t channel, struct process *process, const struct start *start)
+{
+	if (!(start->flags & START_ATTACH)) {
+		process_note_unattended(process);
+		put_started(channel, process, NULL);
+		return;
+	}
+	const struct reader_spec reader = {.channel = channel, .credit = start->credit, .is_holding = true};
+	if (process->input.is_open)
+		begin_writing(channel, process);
+	put_started(channel, process, reader_attach(process, &reader));
+}
+
 static bool handle_start(uint32_t channel, struct wire_reader *payload)
 {
-	static const uint64_t from_the_beginning[2];
 	struct user user;
 	int error;
 	struct start start = take_start(payload);
-	if (!wire_is_complete(payload) || process_find_reader(channel))
+	if (!wire_is_complete(payload) || is_in_use(channel))
 		return false;
 	const char *objection = check_start(&start, &user, &error);
 	if (objection) {
@@ -140,59 +173,83 @@ static bool handle_start(uint32_t channel, struct wire_reader *payload)
 		connection_put_error(channel, errno, "cannot start a process");
 		return true;
 	}
-	put_started(channel, process);
-	if (start.flags & START_ATTACH)
-		process_attach(process, channel, start.credit, from_the_beginning);
+	put_running(channel, process, &start);
 	return true;
 }
 
-// ---- the reader's channel ------------------------------------------------------------------------------------------
+// ---- channels that read or write -----------------------------------------------------------------------------------
 
 static bool handle_attach(uint32_t channel, struct wire_reader *payload)
 {
-	uint64_t offsets[2] = {wire_take_u64(payload), wire_take_u64(payload)};
-	uint32_t credit = wire_take_u32(payload);
+	uint32_t flags = wire_take_u32(payload);
+	struct reader_spec spec = {.channel = channel, .is_holding = flags & ATTACH_HOLD};
+	for (int stream = 0; stream < 2; stream++)
+		spec.offsets[stream] = wire_take_u64(payload);
+	spec.credit = wire_take_u32(payload);
 	const char *id = wire_take_text(payload, PROCESS_MAX_ID_BYTES);
-	if (!wire_is_complete(payload) || process_find_reader(channel))
+	if (!wire_is_complete(payload) || is_in_use(channel))
 		return false;
 	struct process *process = find_named(channel, id);
 	if (!process)
 		return true;
-	if (offsets[0] > process->output[0].ring.end || offsets[1] > process->output[1].ring.end) {
+	const struct output *output = process->output;
+	struct reader *reader = NULL;
+	if (flags & ~(uint32_t)ATTACH_HOLD)
+		connection_put_error(channel, EINVAL, "unknown flags");
+	else if (spec.offsets[0] > output[0].ring.end || spec.offsets[1] > output[1].ring.end)
 		connection_put_error(channel, EINVAL, "the offset is beyond the end of the output");
-		return true;
-	}
-	put_started(channel, process);
-	process_attach(process, channel, credit, offsets);
+	else if ((reader = reader_attach(process, &spec)))
+		put_started(channel, process, reader);
+	else
+		connection_put_error(channel, errno, "the process has too many readers");
 	return true;
 }
 
-// Frames on the channel of a reader that is no more are not an error: its EXIT may have crossed them.
+static bool handle_stdin_open(uint32_t channel, struct wire_reader *payload)
+{
+	const char *id = wire_take_text(payload, PROCESS_MAX_ID_BYTES);
+	if (!wire_is_complete(payload) || is_in_use(channel))
+		return false;
+	struct process *process = find_named(channel, id);
+	if (!process)
+		return true;
+	if (!process->input.is_open)
+		connection_put_error(channel, EPIPE, "stdin is closed");
+	else if (process->writer)
+		connection_put_error(channel, EBUSY, "another channel writes to stdin");
+	else
+		begin_writing(channel, process);
+	return true;
+}
+
+// Frames on a channel that is over are not an error: its end may have crossed them.
 
 static bool handle_stdin(uint32_t channel, struct wire_reader *payload)
 {
-	struct process *process = process_find_reader(channel);
+	struct process *process = process_find_writer(channel);
 	uint32_t length = (uint32_t)(payload->end - payload->at);
-	if (!process || process->state != PROCESS_RUNNING)
+	if (!process || !process->input.is_open)
 		return true;
 	return input_write(&process->input, payload->at, length);
 }
 
 static bool handle_stdin_close(uint32_t channel, struct wire_reader *payload)
 {
-	struct process *process = process_find_reader(channel);
-	if (process)
+	struct process *process = process_find_writer(channel);
+	if (process) {
 		input_end(&process->input);
+		report_writing_ended(process);
+	}
 	return wire_is_complete(payload);
 }
 
 static bool handle_credit(uint32_t channel, struct wire_reader *payload)
 {
 	uint32_t bytes = wire_take_u32(payload);
-	struct process *process = process_find_reader(channel);
-	if (process) {
-		process->credit += bytes; // 64 bits: cannot overflow in the life of a machine
-		process_mark_ready(process);
+	struct reader *reader = reader_find(channel);
+	if (reader) {
+		reader->credit += bytes; // 64 bits: cannot overflow in the life of a machine
+		process_mark_ready(reader->process);
 	}
 	return wire_is_complete(payload);
 }
@@ -200,9 +257,12 @@ static bool handle_credit(uint32_t channel, struct wire_reader *payload)
 // Always answered, so that the client knows when nothing more comes on the channel.
 static bool handle_detach(uint32_t channel, struct wire_reader *payload)
 {
-	struct process *process = process_find_reader(channel);
+	struct reader *reader = reader_find(channel);
+	struct process *process = process_find_writer(channel);
+	if (reader)
+		reader_leave(reader);
 	if (process)
-		process_detach(process);
+		process_end_writing(process);
 	connection_put_empty(FRAME_OK, channel);
 	return wire_is_complete(payload);
 }
@@ -257,6 +317,40 @@ static bool handle_list(uint32_t channel, struct wire_reader *payload)
 	return true;
 }
 
+// ---- tunnels -------------------------------------------------------------------------------------------------------
+
+static bool handle_files(uint32_t channel, struct wire_reader *payload)
+{
+	uint32_t credit = wire_take_u32(payload);
+	if (payload->bad || is_in_use(channel))
+		return false;
+	files_open(channel, credit, payload->at, (uint32_t)(payload->end - payload->at));
+	return true;
+}
+
+static bool handle_tunnel_write(uint32_t channel, struct wire_reader *payload)
+{
+	return tunnel_write(channel, payload->at, (uint32_t)(payload->end - payload->at));
+}
+
+static bool handle_tunnel_write_end(uint32_t channel, struct wire_reader *payload)
+{
+	tunnel_end_input(channel);
+	return wire_is_complete(payload);
+}
+
+static bool handle_tunnel_credit(uint32_t channel, struct wire_reader *payload)
+{
+	tunnel_add_credit(channel, wire_take_u32(payload));
+	return wire_is_complete(payload);
+}
+
+static bool handle_tunnel_close(uint32_t channel, struct wire_reader *payload)
+{
+	tunnel_close(channel);
+	return wire_is_complete(payload);
+}
+
 bool request_dispatch(const struct wire_header *header, struct wire_reader *payload)
 {
 	static bool (*const handlers[])(uint32_t channel, struct wire_reader *payload) = {
@@ -270,6 +364,12 @@ bool request_dispatch(const struct wire_header *header, struct wire_reader *payl
 		[FRAME_DETACH] = handle_detach,
 		[FRAME_FORGET] = handle_forget,
 		[FRAME_LIST] = handle_list,
+		[FRAME_STDIN_OPEN] = handle_stdin_open,
+		[FRAME_FILES] = handle_files,
+		[FRAME_TUNNEL_WRITE] = handle_tunnel_write,
+		[FRAME_TUNNEL_WRITE_END] = handle_tunnel_write_end,
+		[FRAME_TUNNEL_CREDIT] = handle_tunnel_credit,
+		[FRAME_TUNNEL_CLOSE] = handle_tunnel_close,
 	};
 	bool is_known = header->type < sizeof handlers / sizeof *handlers && handlers[header->type];
 	return is_known && header->channel != 0 && handlers[header->type](header->channel, payload);

@@ -4,6 +4,8 @@
 // One thread, one loop: wait, handle what is ready, reap, kill what is overdue, then send everything in one piece.
 #define _GNU_SOURCE
 #include "agent-connection.h"
+#include "agent-files-worker.h"
+#include "agent-files.h"
 #include "agent-process.h"
 #include "agent-spawn.h"
 #include "agent-watch.h"
@@ -13,6 +15,7 @@
 #include <grp.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -38,7 +41,7 @@ static void reap_children(void)
 	struct rusage usage;
 	pid_t pid;
 	while ((pid = wait4(-1, &wait_status, WNOHANG, &usage)) > 0 || (pid < 0 && errno == EINTR))
-		if (pid > 0)
+		if (pid > 0 && !files_note_exit(pid))
 			processes_note_exit(pid, wait_status, &usage);
 }
 
@@ -115,8 +118,16 @@ static void linger(void)
 			return;
 }
 
-int main(void)
+// -1 is for ever.
+static int shorter(int a_ms, int b_ms)
 {
+	return a_ms < 0 || (b_ms >= 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && strcmp(argv[1], files_worker_argument) == 0)
+		return files_worker_main();
 	block_signals();
 	take_descriptors();
 	set_process_attributes();
@@ -125,7 +136,7 @@ int main(void)
 	connection_init(LISTENER_FD);
 	for (;;) {
 		bool has_more = connection_turn();
-		int sleep_ms = processes_enforce_deadlines();
+		int sleep_ms = shorter(processes_enforce_deadlines(), files_enforce_deadlines());
 		watch_dispatch(has_more ? 0 : sleep_ms);
 		if (processes_take_started())
 			linger();

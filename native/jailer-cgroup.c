@@ -3,6 +3,7 @@
 #include "jailer-kernel.h"
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -131,18 +132,96 @@ bool op_cgroup_join(struct launch *launch, const struct plan_op *op)
 	return true;
 }
 
+static int open_control_file(const struct jailer *jailer, const char *cgroup, const char *name, uint64_t flags)
+{
+	char path[PATH_MAX];
+	if (snprintf(path, sizeof path, "%s/%s", cgroup, name) >= (int)sizeof path)
+		return -ENAMETOOLONG;
+	return open_cgroup(jailer, path, flags | O_NOFOLLOW);
+}
+
+typedef bool visitor(const void *context, pid_t pid);
+
+/*
+ * Calls `visit` with each process of the cgroup, zombies excepted, until it returns true. 1: it did, 0: it never did,
+ * or a negative errno. The file has numbers, one a line, in whatever pieces they are read.
+ */
+static int visit_processes(const struct jailer *jailer, const char *cgroup, visitor *visit, const void *context)
+{
+	char buffer[4096];
+	pid_t pid = 0;
+	ssize_t count;
+	int fd = open_control_file(jailer, cgroup, "cgroup.procs", O_RDONLY), result = 0;
+	if (fd < 0)
+		return fd;
+	while (result == 0 && (count = read(fd, buffer, sizeof buffer)) != 0) {
+		result = count < 0 ? -errno : 0;
+		for (ssize_t i = 0; i < count && result == 0; i++) {
+			if (buffer[i] != '\n') {
+				pid = pid * 10 + (buffer[i] - '0');
+				continue;
+			}
+			result = visit(context, pid);
+			pid = 0;
+		}
+	}
+	close(fd);
+	return result;
+}
+
+static bool is_same(const void *wanted, pid_t pid)
+{
+	return *(const pid_t *)wanted == pid;
+}
+
+int cgroup_has(const struct jailer *jailer, const char *cgroup, pid_t pid)
+{
+	return visit_processes(jailer, cgroup, is_same, &pid);
+}
+
+struct killing {
+	const struct jailer *jailer;
+	const char *cgroup;
+};
+
+/* A number that was read may be another process's by now; one that is still listed while we hold it is not. */
+static bool kill_member(const void *context, pid_t pid)
+{
+	const struct killing *killing = context;
+	int fd = sys_pidfd_open(pid);
+	if (fd >= 0 && cgroup_has(killing->jailer, killing->cgroup, pid) == 1)
+		sys_pidfd_send_signal(fd, SIGKILL);
+	close_fd(&fd);
+	return false;
+}
+
+/* Where the kernel has no cgroup.kill: on v1, and before Linux 5.14. */
+static int kill_members(const struct jailer *jailer, const char *cgroup)
+{
+	struct killing killing = {jailer, cgroup};
+	return visit_processes(jailer, cgroup, kill_member, &killing);
+}
+
+static int kill_all(const struct jailer *jailer, const char *cgroup)
+{
+	int fd = open_control_file(jailer, cgroup, "cgroup.kill", O_WRONLY);
+	if (fd == -ENOENT)
+		return kill_members(jailer, cgroup);
+	if (fd < 0)
+		return fd;
+	int error = write_file(fd, "1");
+	close(fd);
+	return error;
+}
+
 bool op_cgroup_kill(struct launch *launch, const struct plan_op *op)
 {
 	const char *path = plan_text(op, 0);
-	char file[PATH_MAX];
-	if (snprintf(file, sizeof file, "%s/cgroup.kill", path) >= (int)sizeof file)
-		return fail(launch, ENAMETOOLONG, path, "killing the cgroup");
-	int fd = open_cgroup(launch->jailer, file, O_WRONLY | O_NOFOLLOW);
-	if (fd < 0)
-		return fail(launch, fd, path, "opening cgroup.kill");
-	int error = write_file(fd, "1");
-	close(fd);
-	return error == 0 || fail(launch, error, path, "killing the cgroup");
+	int error = kill_all(launch->jailer, path);
+	/* ENODEV: it was removed while we held it. */
+	if (error == 0 || error == -ENOENT || error == -ENODEV)
+		return true;
+	return fail(launch, error, path, "killing the cgroup");
 }
 
 static uint64_t now_ms(void)

@@ -54,8 +54,7 @@ static bool parse_clone(struct launch *launch, const struct plan_op *op, uint64_
 	return true;
 }
 
-/* Moves a descriptor to CHILD_FD_BASE or above; on failure it stays where it is, which only costs time. */
-static int raise_fd(int fd)
+int raise_fd(int fd)
 {
 	int raised = fcntl(fd, F_DUPFD_CLOEXEC, CHILD_FD_BASE);
 	if (raised < 0)
@@ -203,6 +202,7 @@ bool op_map_ids(struct launch *launch, const struct plan_op *op)
 	if (error == 0 && write(launch->go_fds[1], "", 1) != 1)
 		error = -errno;
 	launch->host_id_base = (uint32_t)base;
+	launch->host_id_count = (uint32_t)count;
 	return error == 0 || fail(launch, error, "", "writing the child's id maps");
 }
 

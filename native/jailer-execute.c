@@ -60,6 +60,7 @@ static void launch_open(struct launch *launch, struct jailer *jailer, const stru
 		.plan = plan,
 		.failure = {.phase = PHASE_HOST},
 		.child = {.pidfd = -1},
+		.host_id_count = UINT32_MAX,
 		.go_fds = {-1, -1},
 		.status_fds = {-1, -1},
 		.root = {.upper_fd = -1, .userns_fd = -1},

@@ -6,6 +6,7 @@
 #include "jailer-kernel.h"
 
 #include <signal.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -128,6 +129,8 @@ void home_open(struct jailer *jailer, const struct options *options)
 	jailer->cgroup_fd = open_directory(AT_FDCWD, "/sys/fs/cgroup");
 	if (options->run_dir != NULL)
 		jailer->layers_fd = open_layers_dir(allow_directory(jailer, options->run_dir));
+	jailer->cgroup_count = options->cgroup_count;
+	memcpy(jailer->cgroups, options->cgroups, sizeof jailer->cgroups);
 	for (uint32_t i = 0; i < options->allowed_count; i++)
 		allow_directory(jailer, options->allowed[i]);
 	jailer->home_ns = open_mount_namespace(jailer->proc_fd);

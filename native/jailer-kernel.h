@@ -12,6 +12,7 @@
 #include <linux/sched.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -30,6 +31,15 @@
 #ifndef CLOSE_RANGE_UNSHARE
 #define CLOSE_RANGE_UNSHARE 2U
 #define CLOSE_RANGE_CLOEXEC 4U
+#endif
+#ifndef PIDFD_GET_INFO
+struct pidfd_info { /* Linux ≥ 6.13 */
+	uint64_t mask, cgroup_id;
+	uint32_t pid, tgid, ppid, ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+	int32_t exit_code;
+};
+#define PIDFD_INFO_EXIT 8 /* Linux ≥ 6.15 */
+#define PIDFD_GET_INFO _IOWR(0xFF, 11, struct pidfd_info)
 #endif
 #ifndef CGROUP_SUPER_MAGIC
 #define CGROUP_SUPER_MAGIC 0x27e0eb
@@ -119,6 +129,11 @@ static inline int sys_mount_setattr(int fd, unsigned flags, uint64_t set, int us
 static inline int sys_close_range(unsigned first, unsigned last, unsigned flags)
 {
 	return sys_result(syscall(SYS_close_range, first, last, flags));
+}
+
+static inline int sys_pidfd_open(pid_t pid)
+{
+	return sys_result(syscall(SYS_pidfd_open, pid, 0));
 }
 
 static inline int sys_pidfd_send_signal(int pidfd, int signo)

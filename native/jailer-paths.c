@@ -22,6 +22,25 @@ const char *path_below(const char *path, const char *base)
 	return *path == 0 ? NULL : path;
 }
 
+static bool has_parent_component(const char *path)
+{
+	for (const char *at = path; (at = strstr(at, "..")) != NULL; at += 2)
+		if ((at == path || at[-1] == '/') && (at[2] == 0 || at[2] == '/'))
+			return true;
+	return false;
+}
+
+/* By text, which is enough: cgroup filesystems hold no symlinks. */
+bool is_cgroup_in_reach(const struct jailer *jailer, const char *path)
+{
+	if (jailer->cgroup_count == 0)
+		return true;
+	for (uint32_t i = 0; i < jailer->cgroup_count; i++)
+		if (strcmp(path, jailer->cgroups[i]) == 0 || path_below(path, jailer->cgroups[i]) != NULL)
+			return !has_parent_component(path);
+	return false;
+}
+
 static int check_cgroup_filesystem(int fd)
 {
 	struct statfs status;
@@ -36,7 +55,7 @@ static int check_cgroup_filesystem(int fd)
 int open_cgroup(const struct jailer *jailer, const char *path, uint64_t flags)
 {
 	const char *relative = path_below(path, CGROUP_ROOT);
-	if (relative == NULL)
+	if (relative == NULL || !is_cgroup_in_reach(jailer, path))
 		return -EXDEV;
 	int fd = sys_openat2(jailer->cgroup_fd, relative, flags, 0, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS);
 	if (fd < 0)
@@ -74,7 +93,7 @@ static int open_spot(int base_fd, const char *relative, uint64_t resolve, struct
 int cgroup_spot(const struct jailer *jailer, const char *path, struct spot *spot)
 {
 	const char *relative = path_below(path, CGROUP_ROOT);
-	if (relative == NULL)
+	if (relative == NULL || !is_cgroup_in_reach(jailer, path))
 		return -EXDEV;
 	int error = open_spot(jailer->cgroup_fd, relative, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS, spot);
 	if (error == 0 && (error = check_cgroup_filesystem(spot->dir_fd)) < 0)

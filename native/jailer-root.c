@@ -30,15 +30,30 @@ bool op_root_begin(struct launch *launch, const struct plan_op *op)
 	       fail(launch, launch->root.userns_fd, "", "opening the child's user namespace");
 }
 
-/* `up` becomes the root directory of the sandbox, hence its mode and owner. */
-static int make_upper_directory(int upper_fd, const char *name, uid_t owner)
+static int give_to_sandbox(const struct launch *launch, int fd)
 {
-	if (mkdirat(upper_fd, name, 0755) < 0 && errno != EEXIST)
+	return fchmod(fd, 0755) < 0 || fchown(fd, launch->host_id_base, launch->host_id_base) < 0 ? -errno : 0;
+}
+
+/* A kept upper is made of the host ids of before: with other ones, nothing in it would belong to anybody inside. */
+static int check_owner(const struct launch *launch, int fd)
+{
+	struct stat status;
+	if (fstat(fd, &status) < 0)
 		return -errno;
+	return status.st_uid - launch->host_id_base < launch->host_id_count ? 0 : -EUSERS;
+}
+
+/* `up` becomes the root directory of the sandbox, hence its mode and owner; on a kept upper it has them already. */
+static int make_upper_directory(const struct launch *launch, const char *name)
+{
+	int upper_fd = launch->root.upper_fd, made = sys_result(mkdirat(upper_fd, name, 0755));
+	if (made < 0 && made != -EEXIST)
+		return made;
 	int fd = openat(upper_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	int error = fchmod(fd, 0755) < 0 || fchown(fd, owner, owner) < 0 ? -errno : 0;
+	int error = made == 0 ? give_to_sandbox(launch, fd) : check_owner(launch, fd);
 	close(fd);
 	return error;
 }
@@ -48,9 +63,9 @@ static bool keep_upper(struct launch *launch, int upper_fd, const char *path)
 	if (upper_fd < 0)
 		return fail(launch, upper_fd, path, "mounting the upper");
 	launch->root.upper_fd = upper_fd;
-	int error = make_upper_directory(upper_fd, "up", launch->host_id_base);
+	int error = make_upper_directory(launch, "up");
 	if (error == 0)
-		error = make_upper_directory(upper_fd, "work", launch->host_id_base);
+		error = make_upper_directory(launch, "work");
 	return error == 0 || fail(launch, error, path, "making the directories of the upper");
 }
 

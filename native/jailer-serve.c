@@ -17,7 +17,9 @@
 #define MAX_EVENTS 32
 #define CLIENT_EVENT UINT64_MAX
 
-enum request_type { REQUEST_PLAN = 1, REQUEST_KILL = 2 };
+#define UNKNOWN_STATUS 0xff00 /* for those who do not look at the flag: exit code 255 */
+
+enum request_type { REQUEST_PLAN = 1, REQUEST_KILL = 2, REQUEST_WATCH = 3 };
 enum reply_type { REPLY_OK = 1, REPLY_ERROR = 2, EVENT_EXITED = 3 };
 
 struct server {
@@ -37,6 +39,11 @@ struct reply {
 static uint32_t load_u32(const uint8_t *at)
 {
 	return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 | (uint32_t)at[3] << 24;
+}
+
+static uint64_t load_u64(const uint8_t *at)
+{
+	return (uint64_t)load_u32(at) | (uint64_t)load_u32(at + 4) << 32;
 }
 
 static void put_integer(struct reply *reply, uint64_t value, size_t bytes)
@@ -73,11 +80,12 @@ static void reply_send(struct server *server, struct reply *reply)
 	}
 }
 
-static void reply_ok(struct server *server, uint32_t request_id, pid_t pid)
+static void reply_ok(struct server *server, uint32_t request_id, const struct child *child)
 {
 	struct reply reply;
 	reply_open(&reply, request_id, REPLY_OK);
-	put_integer(&reply, (uint64_t)pid, 4);
+	put_integer(&reply, (uint64_t)child->pid, 4);
+	put_integer(&reply, child->start_ticks, 8);
 	reply_send(server, &reply);
 }
 
@@ -140,26 +148,55 @@ static uint64_t microseconds(struct timeval time)
 	return (uint64_t)time.tv_sec * 1000000 + (uint64_t)time.tv_usec;
 }
 
+/* The wait status or -1 when nobody can tell. False: the child has not ended. */
+static bool collect(const struct server *server, const struct child *child, int *status, struct rusage *usage)
+{
+	siginfo_t info = {0};
+	if (child->adopted) {
+		*status = find_wait_status(server->jailer, child);
+		return true;
+	}
+	int error = sys_waitid(P_PIDFD, child->pidfd, &info, WEXITED | WNOHANG, usage);
+	*status = error < 0 ? -1 : wait_status(&info);
+	return error != -EINTR && (error < 0 || info.si_pid != 0);
+}
+
 /* The one place where running children are reaped. */
 static void reap(struct server *server, struct child *child)
 {
-	siginfo_t info = {0};
 	struct rusage usage = {0};
 	struct reply reply;
-	int error = sys_waitid(P_PIDFD, child->pidfd, &info, WEXITED | WNOHANG, &usage);
-	if (error == -EINTR || (error == 0 && info.si_pid == 0))
+	int status;
+	if (!collect(server, child, &status, &usage))
 		return;
 	reply_open(&reply, 0, EVENT_EXITED);
 	put_integer(&reply, (uint64_t)child->pid, 4);
-	put_integer(&reply, (uint64_t)(error < 0 ? 0xff00 : wait_status(&info)), 4);
+	put_integer(&reply, (uint64_t)(status < 0 ? UNKNOWN_STATUS : status), 4);
 	put_integer(&reply, microseconds(usage.ru_utime), 8);
 	put_integer(&reply, microseconds(usage.ru_stime), 8);
 	put_integer(&reply, (uint64_t)usage.ru_maxrss, 8);
+	put_integer(&reply, status >= 0, 1);
 	/* Closing is not enough: a child that was cloned meanwhile may still share the descriptor. */
 	epoll_ctl(server->epoll_fd, EPOLL_CTL_DEL, child->pidfd, NULL);
 	close_fd(&child->pidfd);
 	child->pid = 0;
 	reply_send(server, &reply);
+}
+
+static struct child *find_child(struct server *server, uint32_t pid)
+{
+	for (size_t i = 0; i < server->child_capacity; i++)
+		if (pid != 0 && (uint32_t)server->children[i].pid == pid)
+			return &server->children[i];
+	return NULL;
+}
+
+/* An adopted child's pid is free as soon as the host's init has reaped it: its exit is told before the pid is used. */
+static void tell_former_exit(struct server *server, pid_t pid)
+{
+	struct child *former = find_child(server, (uint32_t)pid);
+	if (former != NULL)
+		reap(server, former);
 }
 
 static void handle_plan(struct server *server, uint32_t request_id, const uint8_t *bytes, size_t length)
@@ -183,22 +220,51 @@ static void handle_plan(struct server *server, uint32_t request_id, const uint8_
 			    &launch.failure);
 		return;
 	}
-	reply_ok(server, request_id, launch.child.pid);
+	if (launch.child.pid != 0) {
+		tell_former_exit(server, launch.child.pid);
+		note_start(server->jailer, &launch.child);
+	}
+	reply_ok(server, request_id, &launch.child);
 	if (launch.child.pid != 0)
 		watch(server, place, launch.child);
 }
 
 static void handle_kill(struct server *server, uint32_t request_id, const uint8_t *payload, size_t length)
 {
-	uint32_t pid = length == 8 ? load_u32(payload) : 0;
-	int error = -ESRCH;
-	for (size_t i = 0; i < server->child_capacity; i++)
-		if (pid != 0 && (uint32_t)server->children[i].pid == pid)
-			error = sys_pidfd_send_signal(server->children[i].pidfd, (int)load_u32(payload + 4));
+	struct child *child = length == 8 ? find_child(server, load_u32(payload)) : NULL;
+	int error = child == NULL ? -ESRCH : sys_pidfd_send_signal(child->pidfd, (int)load_u32(payload + 4));
 	if (error == 0)
-		reply_ok(server, request_id, (pid_t)pid);
+		reply_ok(server, request_id, child);
 	else
 		reply_simple_error(server, request_id, -error, "no such child, or no such signal");
+}
+
+/* u32 hostPid, u64 startTicks, the cgroup's path with its NUL. Whom we watch already may be asked for again. */
+static void handle_watch(struct server *server, uint32_t request_id, const uint8_t *payload, size_t length)
+{
+	if (length <= 13 || payload[length - 1] != 0) {
+		reply_simple_error(server, request_id, EINVAL, "not a process to watch");
+		return;
+	}
+	struct child child = {.pid = (pid_t)load_u32(payload), .start_ticks = load_u64(payload + 4)};
+	const char *cgroup = (const char *)payload + 12;
+	const struct child *known = find_child(server, load_u32(payload));
+	bool is_known = known != NULL && known->start_ticks == child.start_ticks;
+	struct child *place = find_free_place(server);
+	int error = -ENOMEM;
+	if (is_known)
+		error = check_cgroup(server->jailer, child.pid, cgroup);
+	else if (place != NULL)
+		error = adopt(server->jailer, &child, cgroup);
+	if (error < 0) {
+		reply_simple_error(server, request_id, -error, "no such sandbox");
+		return;
+	}
+	if (!is_known)
+		tell_former_exit(server, child.pid);
+	reply_ok(server, request_id, &child);
+	if (!is_known)
+		watch(server, place, child);
 }
 
 static void handle_request(struct server *server, size_t payload_length)
@@ -211,6 +277,9 @@ static void handle_request(struct server *server, size_t payload_length)
 		break;
 	case REQUEST_KILL:
 		handle_kill(server, request_id, payload, payload_length);
+		break;
+	case REQUEST_WATCH:
+		handle_watch(server, request_id, payload, payload_length);
 		break;
 	default:
 		reply_simple_error(server, request_id, EOPNOTSUPP, "no such request");

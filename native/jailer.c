@@ -1,8 +1,10 @@
 /*
  * The jailer: checks and executes plans.
  *
- *   jailer serve FD --agent PATH --run-dir DIR [--allow DIR]...    resident, requests on the stream socket FD
- *   jailer run FD [--agent PATH] [--run-dir DIR] [--allow DIR]...  one plan from FD; exits as its program does
+ *   jailer serve FD --agent PATH --run-dir DIR [--allow DIR]... [--cgroup PATH]...
+ *     resident, requests on the stream socket FD
+ *   jailer run FD [--agent PATH] [--run-dir DIR] [--allow DIR]... [--cgroup PATH]...
+ *     one plan from FD; exits as its program does
  *
  * README.md has the protocol of the first and the operations of both.
  */
@@ -19,8 +21,8 @@
 
 static _Noreturn void usage(void)
 {
-	fputs("usage: jailer serve FD --agent PATH --run-dir DIR [--allow DIR]...\n"
-	      "       jailer run FD [--agent PATH] [--run-dir DIR] [--allow DIR]...\n",
+	fputs("usage: jailer serve FD --agent PATH --run-dir DIR [--allow DIR]... [--cgroup PATH]...\n"
+	      "       jailer run FD [--agent PATH] [--run-dir DIR] [--allow DIR]... [--cgroup PATH]...\n",
 	      stderr);
 	exit(EXIT_USAGE);
 }
@@ -38,6 +40,9 @@ static struct options parse_options(int argc, char **argv)
 		else if (strcmp(argv[i], "--allow") == 0 && argv[i + 1][0] == '/' &&
 			 options.allowed_count < MAX_ALLOWED - 1)
 			options.allowed[options.allowed_count++] = argv[i + 1];
+		else if (strcmp(argv[i], "--cgroup") == 0 && argv[i + 1][0] == '/' &&
+			 options.cgroup_count < MAX_CGROUPS)
+			options.cgroups[options.cgroup_count++] = argv[i + 1];
 		else
 			usage();
 	}

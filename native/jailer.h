@@ -28,6 +28,8 @@
 
 /* The run directory and what --allow named: where plans may make and remove files and directories. */
 #define MAX_ALLOWED 8
+/* One for each hierarchy: five v1 controllers and the unified one. */
+#define MAX_CGROUPS 8
 struct allowed {
 	const char *path;
 	int fd; /* O_PATH */
@@ -36,6 +38,8 @@ struct allowed {
 struct jailer {
 	struct allowed allowed[MAX_ALLOWED];
 	uint32_t allowed_count;
+	const char *cgroups[MAX_CGROUPS]; /* of --cgroup; without any, plans may use the whole tree */
+	uint32_t cgroup_count;
 	int proc_fd, cgroup_fd; /* O_PATH directories */
 	int layers_fd;		/* likewise; -1 when `jailer run` was given no run directory */
 	int agent_fd; /* sealed memfd, -1 when there is none */
@@ -55,6 +59,8 @@ struct failure {
 struct child {
 	pid_t pid; /* 0: none */
 	int pidfd;
+	uint64_t start_ticks; /* field 22 of its stat: with the pid it names one process, proc_pid_stat(5) */
+	bool adopted;	      /* cloned by an earlier jailer, so it is not ours to reap */
 };
 
 /* A v1 cgroup for the child to join; see open_joins. */
@@ -86,7 +92,8 @@ struct launch {
 	struct failure failure;
 	struct child child;
 	bool cgroup_namespace; /* the child makes it, after its joins */
-	uint32_t host_id_base; /* 0 without map_ids */
+	uint32_t host_id_base; /* of map_ids; without it the sandbox has the host's */
+	uint32_t host_id_count;
 	int slots[MAX_SLOTS];
 	int go_fds[2];	   /* one byte to the child when its ids are mapped, one when its root is there */
 	int status_fds[2]; /* one byte from the child when it has its own descriptors, one when it waits; the end at exec */
@@ -113,6 +120,8 @@ struct options {
 	const char *agent_path, *run_dir;
 	const char *allowed[MAX_ALLOWED];
 	uint32_t allowed_count;
+	const char *cgroups[MAX_CGROUPS];
+	uint32_t cgroup_count;
 };
 #define IGNORED_SIGNAL_COUNT 3
 extern const int ignored_signals[IGNORED_SIGNAL_COUNT];
@@ -131,6 +140,8 @@ bool launch_run(struct launch *launch, struct jailer *jailer, const struct plan 
 
 /* jailer-paths.c: where a host path of a plan may point. */
 
+/* Whether --cgroup allows this path. */
+bool is_cgroup_in_reach(const struct jailer *jailer, const char *path);
 /* The part of `path` below `base`, or NULL. "/a/b" is "b" below "/a". */
 const char *path_below(const char *path, const char *base);
 /* Opens below the cgroup tree; checks that it is a cgroup filesystem. A descriptor, or a negative errno. */
@@ -148,6 +159,9 @@ int open_image(const char *path, int flags);
 
 /* jailer-cgroup.c */
 
+/* Whether the process is in this cgroup, and no zombie: 1 or 0, or a negative errno. */
+int cgroup_has(const struct jailer *jailer, const char *cgroup, pid_t pid);
+
 /* Opens what the plan's cgroup_join operations need; called by clone. */
 bool open_joins(struct launch *launch);
 
@@ -157,6 +171,9 @@ bool open_joins(struct launch *launch);
 int mount_image(int image_fd, const char *path, const char *filesystem, bool read_only);
 
 /* jailer-clone.c */
+
+/* Moves a descriptor to CHILD_FD_BASE or above; on failure it stays where it is, which only costs time. */
+int raise_fd(int fd);
 
 /* Lets the child go on, and waits until it has exec'd or waits for its fifo. */
 bool launch_guest(struct launch *launch);
@@ -177,6 +194,20 @@ typedef bool guest_function(struct guest *guest, const struct plan_op *op);
 
 _Noreturn void guest_main(struct launch *launch);
 int load_seccomp(const struct plan_op *op);
+
+/* jailer-adopt.c: children that an earlier jailer left behind. */
+
+/* Fills in start_ticks of a child that nobody has reaped yet. */
+void note_start(const struct jailer *jailer, struct child *child);
+/*
+ * Takes over a process if it is the one that began at `start_ticks`, is init of a pid namespace, and is in `cgroup`.
+ * 0, ESRCH when there is no such process any more, EPERM when it is no sandbox; other errnos; all negative.
+ */
+int adopt(const struct jailer *jailer, struct child *child, const char *cgroup);
+/* Whether a process is in a cgroup of Shale's: 0, ESRCH when that is gone, or EPERM. */
+int check_cgroup(const struct jailer *jailer, pid_t pid, const char *cgroup);
+/* How an adopted child ended, as wait(2) has it, or -1 when nobody can tell. */
+int find_wait_status(const struct jailer *jailer, const struct child *child);
 
 /* jailer-serve.c */
 _Noreturn void serve(struct jailer *jailer, int fd);

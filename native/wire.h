@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 enum {
-	WIRE_VERSION = 1,
+	WIRE_VERSION = 2,
 	WIRE_HEADER_BYTES = 9,	   // u32 payload length, u8 type, u32 channel
 	WIRE_MAX_PAYLOAD = 65536,  // larger lengths are a violation of the protocol, in both directions
 };
@@ -26,6 +26,12 @@ enum wire_type {
 	FRAME_DETACH = 0x17,
 	FRAME_FORGET = 0x18,
 	FRAME_LIST = 0x19,
+	FRAME_STDIN_OPEN = 0x1a,
+	FRAME_FILES = 0x20,
+	FRAME_TUNNEL_WRITE = 0x22,
+	FRAME_TUNNEL_WRITE_END = 0x23,
+	FRAME_TUNNEL_CREDIT = 0x24,
+	FRAME_TUNNEL_CLOSE = 0x25,
 	FRAME_AGENT_HELLO = 0x80,
 	FRAME_STARTED = 0x81,
 	FRAME_ERROR = 0x82,
@@ -35,6 +41,9 @@ enum wire_type {
 	FRAME_PROCESS = 0x86,
 	FRAME_DONE = 0x87,
 	FRAME_OK = 0x88,
+	FRAME_TUNNEL_DATA = 0x90,
+	FRAME_TUNNEL_GRANT = 0x91,
+	FRAME_TUNNEL_END = 0x92,
 };
 
 struct wire_header {

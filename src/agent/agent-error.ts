@@ -1,10 +1,12 @@
 /** The failures of talking to an agent: it refused, it broke the protocol, or the connection is gone. */
 
 import { constants } from "node:os";
+import type { PayloadReader } from "./frames.ts";
 
 export interface AgentErrorOptions {
 	/** For example "ENOENT": the agent's reason, in errno(3)'s names. */
 	readonly errnoName?: string;
+	readonly isOtherVersion?: boolean;
 	readonly cause?: unknown;
 }
 
@@ -12,10 +14,13 @@ export interface AgentErrorOptions {
 export class AgentError extends Error {
 	override readonly name = "AgentError";
 	readonly errnoName: string | undefined;
+	/** The agent is of a Shale with another protocol: its sandbox lives, and nothing can be asked of it. */
+	readonly isOtherVersion: boolean;
 
 	constructor(message: string, options: AgentErrorOptions = {}) {
 		super(message, options.cause === undefined ? undefined : { cause: options.cause });
 		this.errnoName = options.errnoName;
+		this.isOtherVersion = options.isOtherVersion ?? false;
 	}
 }
 
@@ -33,4 +38,12 @@ export function toErrnoName(errno: number): string {
 /** What the agent sent is against the protocol. The connection is closed: nothing after it can be trusted. */
 export function toViolation(what: string): AgentError {
 	return new AgentError(`the agent broke the protocol: ${what}`);
+}
+
+/** An ERROR frame as an error whose message begins with what it is about. */
+export function parseError(payload: PayloadReader, subject: string): AgentError {
+	const errnoName = toErrnoName(payload.takeU32());
+	const message = payload.takeText(1024);
+	payload.finish();
+	return new AgentError(`${subject}: ${message} (${errnoName})`, { errnoName });
 }

@@ -197,12 +197,12 @@ describe("processes of an agent", { skip: missingAgent() }, () => {
 			}
 		})();
 		await until(() => seen.includes("30 100"));
-		await terminal.writeStdin(Buffer.from("hello\n"));
+		await connection.writeStdin(terminal.id, Buffer.from("hello\n"));
 		await until(() => seen.includes("hello\r\nhello\r\n"));
 		await connection.resize(terminal.id, { columns: 120, rows: 40 });
-		await terminal.writeStdin(Buffer.from([4]));
+		await connection.writeStdin(terminal.id, Buffer.from([4]));
 		await until(() => seen.includes("40 120"));
-		terminal.closeStdin();
+		await connection.closeStdin(terminal.id);
 		await reading;
 		assert.match(seen, /end\r\n$/);
 		assert.equal((await terminal.exited).exitCode, 0);
@@ -216,7 +216,7 @@ describe("processes of an agent", { skip: missingAgent() }, () => {
 		});
 		const reader = terminal.output();
 		await reader.next();
-		await terminal.writeStdin(Buffer.from([3]));
+		await connection.writeStdin(terminal.id, Buffer.from([3]));
 		for await (const _ of reader);
 		assert.equal((await terminal.exited).signal, "SIGINT");
 	});

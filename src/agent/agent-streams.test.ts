@@ -61,8 +61,8 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 		const running = await start(["cat"], { stdin: true });
 		const writing = (async () => {
 			for (let at = 0; at < input.length; at += 100_000)
-				await running.writeStdin(input.subarray(at, at + 100_000));
-			running.closeStdin();
+				await connection.writeStdin(running.id, input.subarray(at, at + 100_000));
+			await connection.closeStdin(running.id);
 		})();
 		const { data } = await collect(running);
 		await writing;
@@ -76,7 +76,7 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 	test("a process that does not read its stdin makes the writer wait, and no other", async () => {
 		const sleeper = await start(["sleep", "60"], { stdin: true });
 		let hasWritten = false;
-		const writing = sleeper.writeStdin(Buffer.alloc(1_000_000)).finally(() => {
+		const writing = connection.writeStdin(sleeper.id, Buffer.alloc(1_000_000)).finally(() => {
 			hasWritten = true;
 		});
 		assert.equal((await collect(await shell("echo other"))).data.toString(), "other\n");
@@ -91,7 +91,7 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 		const running = await shell("exec 0<&-; echo closed; sleep 0.2; exit 7", { stdin: true });
 		const reader = running.output();
 		await reader.next();
-		await running.writeStdin(Buffer.alloc(300_000));
+		await connection.writeStdin(running.id, Buffer.alloc(300_000));
 		for await (const _ of reader);
 		assert.equal((await running.exited).exitCode, 7);
 	});
@@ -199,19 +199,6 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 		await assert.rejects(connection.attach("nobody"), { errnoName: "ENOENT" });
 	});
 
-	test("a second reader takes the place of the first; stdin goes with it", async () => {
-		const first = await start(["cat"], { stdin: true });
-		await first.writeStdin(Buffer.from("one\n"));
-		const reader = first.output();
-		await reader.next();
-		const second = await connection.attach(first.id);
-		await assert.rejects(first.exited, { errnoName: "ESTALE" });
-		await assert.rejects(reader.next(), { errnoName: "ESTALE" });
-		await second.writeStdin(Buffer.from("two\n"));
-		second.closeStdin();
-		assert.equal((await collect(second)).data.toString(), "one\ntwo\n");
-	});
-
 	test("a grandchild that holds stdout does not delay the exit, and is not killed by writing to it", {
 		timeout: 10_000,
 	}, async (context) => {
@@ -249,7 +236,7 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 	});
 
 	test("bad frames close the connection, and the agent serves the next one", async () => {
-		const hello = new FrameWriter(REQUEST.hello, 0).u16(1).finish();
+		const hello = new FrameWriter(REQUEST.hello, 0).u16(2).finish();
 		const bad = {
 			"no hello": new FrameWriter(REQUEST.list, 1).finish(),
 			"a huge frame": Buffer.concat([hello, Buffer.alloc(9, 0xff)]),
@@ -282,10 +269,10 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 		socket.on("error", () => {});
 		socket.resume();
 		const closed = new Promise<void>((resolve) => socket.on("close", () => resolve()));
-		const attach = new FrameWriter(REQUEST.attach, 1).u64(0).u64(0).u32(100).text("id", "greedy").finish();
+		const open = new FrameWriter(REQUEST.stdinOpen, 1).text("id", "greedy").finish();
 		const stdin = new FrameWriter(REQUEST.stdin, 1).bytes(Buffer.alloc(65_536)).finish();
 		socket.write(
-			Buffer.concat([new FrameWriter(REQUEST.hello, 0).u16(1).finish(), attach, stdin, stdin, stdin]),
+			Buffer.concat([new FrameWriter(REQUEST.hello, 0).u16(2).finish(), open, stdin, stdin, stdin]),
 		);
 		await closed;
 		connection = await agent.open();
@@ -293,7 +280,7 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 	});
 
 	test("random frames never stop the agent", async () => {
-		const hello = new FrameWriter(REQUEST.hello, 0).u16(1).finish();
+		const hello = new FrameWriter(REQUEST.hello, 0).u16(2).finish();
 		const types = Object.values(REQUEST);
 		let bytes = createHash("shake256", { outputLength: 200_000 }).update("seed").digest();
 		const next = (below: number) => {
@@ -321,8 +308,9 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 /** A START whose argc is far beyond what follows. */
 function wordsWithoutEnd(): Buffer {
 	return new FrameWriter(REQUEST.start, 1)
-		.bytes(Buffer.alloc(20))
+		.bytes(Buffer.alloc(24))
 		.text("id", "x")
+		.text("tag", "")
 		.text("cwd", "")
 		.text("user", "")
 		.u32(0xffff_ffff)

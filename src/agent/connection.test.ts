@@ -54,8 +54,8 @@ const frame = (
 	channel: number,
 	fill: (frame: FrameWriter) => FrameWriter = (empty) => empty,
 ): Buffer => fill(new FrameWriter(type, channel)).finish();
-const hello = (version = 1) => frame(REPLY.hello, 0, (f) => f.u16(version).u32(65_536).text("build", "fake"));
-const started = (channel: number) => frame(REPLY.started, channel, (f) => f.u32(42));
+const hello = (version = 2) => frame(REPLY.hello, 0, (f) => f.u16(version).u32(65_536).text("build", "fake"));
+const started = (channel: number) => frame(REPLY.started, channel, (f) => f.u32(42).u64(0).u64(0));
 const output = (channel: number, offset: number, data: string) =>
 	frame(REPLY.output, channel, (f) => f.u8(1).u64(offset).bytes(Buffer.from(data)));
 const exit = (channel: number, stdoutEnd: number, status = 0) =>
@@ -83,7 +83,7 @@ async function openWithProcess(spec: { windowBytes?: number; stdin?: boolean } =
 
 test("another version, another peer and silence are no greeting", async () => {
 	const cases: [string, Buffer | undefined, OpenOptions, RegExp][] = [
-		["version", hello(2), {}, /speaks version 2/],
+		["version", hello(1), {}, /speaks version 1/],
 		["peer", Buffer.from("SSH-2.0-OpenSSH_9.6\r\n"), {}, /broke the protocol/],
 		["silence", undefined, { timeoutMs: 10 }, /no greeting within 10 ms/],
 	];
@@ -169,29 +169,115 @@ test("a loop that is left has consumed its chunk, and another one goes on after 
 });
 
 test("stdin is sent within the agent's credit and closed after what was written", async () => {
-	const { agent, channel, running } = await openWithProcess({ stdin: true });
-	const written = running.writeStdin(Buffer.from("twelve bytes"));
-	running.closeStdin();
+	const { agent, connection, channel, running } = await openWithProcess({ stdin: true });
+	const written = connection.writeStdin(running.id, Buffer.from("twelve bytes"));
+	const closed = connection.closeStdin(running.id);
 	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "twelve byt");
 	assert.equal(agent.requests.length, 0);
 	agent.sendBytes(frame(REPLY.stdinCredit, channel, (f) => f.u32(100)));
 	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "es");
 	await agent.receive(REQUEST.stdinClose);
-	await written;
-	await assert.rejects(running.writeStdin(Buffer.from("x")), { errnoName: "EPIPE" });
+	await Promise.all([written, closed]);
 });
 
 test("a writer that waits for credit is told when the process exits", async () => {
-	const { agent, channel, running } = await openWithProcess({ stdin: true });
-	const written = running.writeStdin(Buffer.alloc(1000));
+	const { agent, connection, channel, running } = await openWithProcess({ stdin: true });
+	const written = connection.writeStdin(running.id, Buffer.alloc(1000));
 	agent.sendBytes(exit(channel, 0));
 	await assert.rejects(written, { errnoName: "EPIPE" });
 	assert.equal((await running.exited).exitCode, 0);
 });
 
-test("what a process was not started with cannot be written to", async () => {
-	const { running } = await openWithProcess();
-	await assert.rejects(running.writeStdin(Buffer.from("x")), { errnoName: "EPIPE" });
+const stdinCredit = (channel: number, bytes: number) =>
+	frame(REPLY.stdinCredit, channel, (f) => f.u32(bytes));
+const refusal = (channel: number, errno: number) =>
+	frame(REPLY.error, channel, (f) => f.u32(errno).text("message", "no"));
+
+test("whoever writes without having started the process opens one channel for all, and writes in turn", async () => {
+	const { agent, connection } = await open();
+	const writes = ["one ", "two "].map((text) => connection.writeStdin("p", Buffer.from(text)));
+	const { channel, payload } = await agent.receive(REQUEST.stdinOpen);
+	assert.equal(payload.subarray(4).toString(), "p");
+	agent.sendBytes(stdinCredit(channel, 0));
+	agent.sendBytes(stdinCredit(channel, 6));
+	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "one ");
+	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "tw");
+	agent.sendBytes(stdinCredit(channel, 100));
+	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "o ");
+	await Promise.all(writes);
+	const closed = connection.closeStdin("p");
+	assert.equal((await agent.receive(REQUEST.stdinClose)).channel, channel);
+	await closed;
+	assert.equal(agent.requests.length, 0);
+	agent.sendBytes(refusal(channel, 32));
+	const late = connection.writeStdin("p", Buffer.from("x"));
+	agent.sendBytes(refusal((await agent.receive(REQUEST.stdinOpen)).channel, 32));
+	await assert.rejects(late, { errnoName: "EPIPE" });
+});
+
+test("a stdin that cannot be opened fails all that wait for it, and closing a closed one is no error", async () => {
+	const { agent, connection } = await open({ requestTimeoutMs: 20 });
+	for (const [errno, errnoName] of [
+		[2, "ENOENT"],
+		[32, "EPIPE"],
+	] as const) {
+		const writes = ["a", "b"].map((text) => connection.writeStdin("p", Buffer.from(text)));
+		agent.sendBytes(refusal((await agent.receive(REQUEST.stdinOpen)).channel, errno));
+		for (const write of writes) await assert.rejects(write, { errnoName });
+	}
+	const closed = connection.closeStdin("p");
+	agent.sendBytes(refusal((await agent.receive(REQUEST.stdinOpen)).channel, 32));
+	await closed;
+	const unanswered = connection.writeStdin("p", Buffer.from("x"));
+	await assert.rejects(unanswered, { errnoName: "ETIMEDOUT" });
+	const { channel } = await agent.receive(REQUEST.detach);
+	agent.sendBytes(Buffer.concat([stdinCredit(channel, 5), frame(REPLY.ok, channel)]));
+	const listed = connection.list();
+	agent.sendBytes(frame(REPLY.done, (await agent.receive(REQUEST.list)).channel));
+	await listed;
+});
+
+test("a chunk is written to its end when the reader whose channel it went through has left", async () => {
+	const { agent, connection, running } = await openWithProcess({ stdin: true });
+	const written = connection.writeStdin(running.id, Buffer.from("twelve bytes"));
+	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "twelve byt");
+	running.detach();
+	await agent.receive(REQUEST.detach);
+	const { channel } = await agent.receive(REQUEST.stdinOpen);
+	agent.sendBytes(stdinCredit(channel, 2));
+	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "es");
+	await written;
+});
+
+test("a stdin that is over is told on the channel of the start by a credit of 0", async () => {
+	const { agent, connection, channel, running } = await openWithProcess({ stdin: true });
+	const written = connection.writeStdin(running.id, Buffer.alloc(1000));
+	agent.sendBytes(stdinCredit(channel, 0));
+	await assert.rejects(written, { errnoName: "EPIPE" });
+	agent.sendBytes(exit(channel, 0));
+	await running.exited;
+});
+
+test("writers fail with the connection", async () => {
+	const { agent, connection } = await open();
+	const waiting = connection.writeStdin("p", Buffer.from("x"));
+	await agent.receive(REQUEST.stdinOpen);
+	connection.close();
+	await assert.rejects(waiting, /closed here/);
+	await assert.rejects(connection.writeStdin("p", Buffer.from("x")), /closed here/);
+});
+
+test("attaching tells where the reading really begins", async () => {
+	const { agent, connection } = await open();
+	const attaching = connection.attach("p", { stdoutOffset: 5, hold: true });
+	const { channel, payload } = await agent.receive(REQUEST.attach);
+	assert.deepEqual([payload.readUInt32LE(0), payload.readUInt32LE(4)], [1, 5]);
+	agent.sendBytes(frame(REPLY.started, channel, (f) => f.u32(42).u64(7).u64(0)));
+	assert.deepEqual((await attaching).from, { stdoutOffset: 7, stderrOffset: 0 });
+	const early = connection.attach("p", { stdoutOffset: 5 });
+	const second = await agent.receive(REQUEST.attach);
+	agent.sendBytes(frame(REPLY.started, second.channel, (f) => f.u32(42).u64(4).u64(0)));
+	await assert.rejects(early, /broke the protocol/);
 });
 
 test("an agent's refusal carries its errno, and the connection goes on", async () => {
@@ -270,7 +356,7 @@ test("whatever breaks the protocol closes the connection with one clear error fo
 		["a process that was stopped", (channel) => exit(channel, 0, 0x137f)],
 		["output after the exit", (channel) => Buffer.concat([exit(channel, 0), output(channel, 0, "x")])],
 		["a short frame", (channel) => frame(REPLY.exit, channel, (f) => f.u32(0))],
-		["a long frame", (channel) => frame(REPLY.started, channel, (f) => f.u32(1).u8(0))],
+		["a long frame", (channel) => frame(REPLY.started, channel, (f) => f.u32(1).u64(0).u64(0).u8(0))],
 		["endless stdin credit", (channel) => frame(REPLY.stdinCredit, channel, (f) => f.u32(0xffff_ffff))],
 		["a frame of 4 GiB", () => Buffer.alloc(9, 0xff)],
 	];

@@ -1,5 +1,5 @@
 /**
- * Frames of the agent protocol, version 1: u32 payload length, u8 type, u32 channel, payload; little endian. The protocol is
+ * Frames of the agent protocol, version 2: u32 payload length, u8 type, u32 channel, payload; little endian. The protocol is
  * described in native/README.md, the other end is native/wire.c.
  *
  * SECURITY: what comes from an agent is hostile input. Every read is bounded, a frame must be used up exactly, and whatever
@@ -9,7 +9,7 @@
 import { ShaleError } from "../lib/errors.ts";
 import { toViolation } from "./agent-error.ts";
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 export const HEADER_BYTES = 9;
 export const MAX_PAYLOAD_BYTES = 65_536;
 
@@ -25,6 +25,12 @@ export const REQUEST = {
 	detach: 0x17,
 	forget: 0x18,
 	list: 0x19,
+	stdinOpen: 0x1a,
+	files: 0x20,
+	tunnelWrite: 0x22,
+	tunnelWriteEnd: 0x23,
+	tunnelCredit: 0x24,
+	tunnelClose: 0x25,
 } as const;
 
 export const REPLY = {
@@ -37,6 +43,9 @@ export const REPLY = {
 	process: 0x86,
 	done: 0x87,
 	ok: 0x88,
+	tunnelData: 0x90,
+	tunnelGrant: 0x91,
+	tunnelEnd: 0x92,
 } as const;
 
 export interface Frame {
@@ -76,6 +85,12 @@ export class PayloadReader {
 	takeU64(): number {
 		const at = this.#take(8);
 		const value = this.#bytes.readUInt32LE(at) + this.#bytes.readUInt32LE(at + 4) * 2 ** 32;
+		if (!Number.isSafeInteger(value)) throw toViolation("a number is out of range");
+		return value;
+	}
+
+	takeI64(): number {
+		const value = Number(this.#bytes.readBigInt64LE(this.#take(8)));
 		if (!Number.isSafeInteger(value)) throw toViolation("a number is out of range");
 		return value;
 	}
@@ -180,6 +195,15 @@ function wholeFrame(chunk: Buffer, at: number): { frame: Frame; end: number } | 
 	const end = start + payloadLength(chunk, at);
 	if (end > chunk.length) return undefined;
 	return { frame: toFrame(chunk, at, chunk.subarray(start, end)), end };
+}
+
+/** For a payload that is sent as it is, without a copy: the header before it. */
+export function encodeHeader(type: number, channel: number, payloadBytes: number): Buffer {
+	const header = Buffer.allocUnsafe(HEADER_BYTES);
+	header.writeUInt32LE(payloadBytes, 0);
+	header.writeUInt8(type, 4);
+	header.writeUInt32LE(channel, 5);
+	return header;
 }
 
 /** Where frames are put together. Encoding is synchronous, so one for all is enough. */

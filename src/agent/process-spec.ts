@@ -33,6 +33,10 @@ export interface StartProcess {
 	readonly stdin?: boolean;
 	/** After which the process's group is killed. Default: never. */
 	readonly timeoutMs?: number;
+	/** Its group is killed when it has had no reader for so long. Default: it needs none. */
+	readonly orphanMs?: number;
+	/** Told again in its {@link ProcessStatus}; at most 64 bytes, of no meaning to the agent. */
+	readonly tag?: string;
 	/** How much of each stream the agent keeps: 4 KiB to 16 MiB, default 1 MiB. */
 	readonly ringBytes?: number;
 	/** How much output may be on its way or unread in this process; default 256 KiB. */
@@ -40,7 +44,7 @@ export interface StartProcess {
 	readonly limits?: readonly ResourceLimit[];
 	/** Default true. False: its output goes into the rings only, `output()` is empty and `exited` rejects. */
 	readonly attach?: boolean;
-	/** Keep nothing of it once its exit was sent to a reader. Default: kept until `forget`. */
+	/** Keep nothing of it once its readers were sent its exit. Default: kept until `forget`. */
 	readonly isTransient?: boolean;
 }
 
@@ -50,6 +54,15 @@ const FLAG = { pty: 1, stdin: 2, attach: 4, transient: 8 } as const;
 const U16_MAX = 0xffff;
 const U32_MAX = 0xffff_ffff;
 const MAX_ID_BYTES = 128;
+/** What the agent takes of the rest of a START; more would be a violation of the protocol. */
+const MAX = {
+	tagBytes: 64,
+	cwdBytes: 4095,
+	userBytes: 255,
+	words: 4096,
+	variables: 4096,
+	limits: 32,
+} as const;
 const NO_LIMIT = 0xffff_ffff_ffff_ffffn;
 
 /** `value` if it is an integer from `min` to `max`; invalid_argument otherwise. */
@@ -68,6 +81,20 @@ export function checkProcessId(id: string): string {
 		"invalid_argument",
 		`a process id has 1 to ${MAX_ID_BYTES} bytes, this one has ${length}`,
 	);
+}
+
+function checkAtMost(what: string, count: number, max: number): void {
+	if (count > max)
+		throw new ShaleError("invalid_argument", `${what}: at most ${max}, and these are ${count}`);
+}
+
+function checkSizes(spec: StartProcess): void {
+	checkAtMost("bytes of the tag", Buffer.byteLength(spec.tag ?? ""), MAX.tagBytes);
+	checkAtMost("bytes of the working directory", Buffer.byteLength(spec.cwd ?? ""), MAX.cwdBytes);
+	checkAtMost("bytes of the user", Buffer.byteLength(spec.user ?? ""), MAX.userBytes);
+	checkAtMost("words of argv", spec.argv.length, MAX.words);
+	checkAtMost("variables of env", Object.keys(spec.env ?? {}).length, MAX.variables);
+	checkAtMost("resource limits", spec.limits?.length ?? 0, MAX.limits);
 }
 
 export function checkTerminalSize(size: TerminalSize): TerminalSize {
@@ -101,6 +128,7 @@ export function encodeStart(channel: number, spec: StartProcess): Buffer {
 	const { argv, pty, limits = [] } = spec;
 	if (!argv[0]) throw new ShaleError("invalid_argument", "the program to start is empty");
 	if (pty) checkTerminalSize(pty);
+	checkSizes(spec);
 	const flags =
 		(pty ? FLAG.pty : 0) |
 		(spec.stdin ? FLAG.stdin : 0) |
@@ -110,11 +138,13 @@ export function encodeStart(channel: number, spec: StartProcess): Buffer {
 	const frame = new FrameWriter(REQUEST.start, channel)
 		.u32(flags)
 		.u32(checkInteger("timeoutMs", spec.timeoutMs ?? 0, { min: 0, max: U32_MAX }))
+		.u32(checkInteger("orphanMs", spec.orphanMs ?? 0, { min: 0, max: U32_MAX }))
 		.u32(checkInteger("ringBytes", spec.ringBytes ?? 0, { min: 0, max: U32_MAX }))
 		.u32(checkWindow(spec.windowBytes))
 		.u16(pty?.columns ?? 0)
 		.u16(pty?.rows ?? 0)
 		.text("the process id", checkProcessId(spec.id))
+		.text("the tag", spec.tag ?? "")
 		.text("the working directory", spec.cwd ?? "")
 		.text("the user", spec.user ?? "")
 		.u32(argv.length);

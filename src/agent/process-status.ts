@@ -27,6 +27,12 @@ export interface ProcessStatus {
 	readonly state: "running" | "exited";
 	/** Whether it has a terminal. */
 	readonly pty: boolean;
+	/** Whether its stdin can be written to. */
+	readonly stdin: boolean;
+	/** How many read its output now. */
+	readonly readers: number;
+	/** What it was started with. */
+	readonly tag: string;
 	readonly timedOut: boolean;
 	/** By the sandbox's clock, Unix time. */
 	readonly startedMs: number;
@@ -37,6 +43,8 @@ export interface ProcessStatus {
 	readonly stdoutEnd: number;
 	readonly stderrStart: number;
 	readonly stderrEnd: number;
+	/** How many bytes of stdin the agent has taken. */
+	readonly stdinEnd: number;
 	/** Undefined while it runs. */
 	readonly exit?: Pick<ProcessExit, "exitCode" | "signal">;
 }
@@ -65,6 +73,7 @@ export function parseExit(payload: PayloadReader): ProcessExit {
 }
 
 const MAX_ID_BYTES = 128;
+const MAX_TAG_BYTES = 64;
 const MAX_WORD_BYTES = 4096;
 const MAX_WORDS = 1024;
 
@@ -74,13 +83,17 @@ export function parseProcessStatus(payload: PayloadReader): ProcessStatus {
 	const waitStatus = payload.takeU32();
 	const timedOut = payload.takeBoolean();
 	const pty = payload.takeBoolean();
+	const stdin = payload.takeBoolean();
+	const readers = payload.takeU16();
 	const startedMs = payload.takeU64();
 	const endedMs = payload.takeU64();
 	const stdoutStart = payload.takeU64();
 	const stdoutEnd = payload.takeU64();
 	const stderrStart = payload.takeU64();
 	const stderrEnd = payload.takeU64();
+	const stdinEnd = payload.takeU64();
 	const id = payload.takeText(MAX_ID_BYTES);
+	const tag = payload.takeText(MAX_TAG_BYTES);
 	const argv = takeWords(payload);
 	payload.finish();
 	if (stdoutStart > stdoutEnd || stderrStart > stderrEnd)
@@ -91,6 +104,9 @@ export function parseProcessStatus(payload: PayloadReader): ProcessStatus {
 		guestPid,
 		state: hasExited ? "exited" : "running",
 		pty,
+		stdin,
+		readers,
+		tag,
 		timedOut,
 		startedMs,
 		endedMs,
@@ -98,6 +114,7 @@ export function parseProcessStatus(payload: PayloadReader): ProcessStatus {
 		stdoutEnd,
 		stderrStart,
 		stderrEnd,
+		stdinEnd,
 		...(hasExited ? { exit: parseWaitStatus(waitStatus) } : {}),
 	};
 }

@@ -1,37 +1,26 @@
 /**
- * A process in a sandbox, read through one channel of a connection. Output is limited by credit: the agent sends a window of
+ * One reader of a process in a sandbox, through one channel of a connection. Output is limited by credit: the agent sends a window of
  * bytes, and more only as `output()` is consumed, so a reader that is slow, or none at all, costs one window of memory
- * here, and makes the process wait there.
+ * here; there it makes the process wait, if it holds, and otherwise loses output.
  */
 
-import { AgentError, toErrnoName, toViolation } from "./agent-error.ts";
+import { AgentError, parseError, toViolation } from "./agent-error.ts";
+import type { ChannelLink } from "./channels.ts";
 import { FrameWriter, type PayloadReader, REPLY, REQUEST } from "./frames.ts";
 import { type OutputChunk, OutputQueue, type StreamName } from "./output-queue.ts";
+import { type ProcessInput, toPipeError } from "./process-input.ts";
 import { type ProcessExit, parseExit } from "./process-status.ts";
-
-/** What a channel may do with the connection it is on. */
-export interface ChannelLink {
-	readonly channel: number;
-	send(frame: Buffer): void;
-	/** The channel is over: nothing more comes for it. */
-	release(): void;
-	/** The reader is gone, and the agent is told so; what still comes for the channel is dropped. */
-	abandon(): void;
-}
 
 export interface ProcessOptions {
 	readonly windowBytes: number;
 	/** False: the channel is only for the answer to the start. */
 	readonly isAttached?: boolean;
-	/** Of the first bytes that the agent was asked for. */
+	/** The agent was asked to begin there. */
 	readonly stdoutOffset?: number;
 	readonly stderrOffset?: number;
+	/** The process's stdin, when this channel writes to it too. */
+	readonly input?: ProcessInput | undefined;
 }
-
-/** Frames of stdin; several fit into what the agent grants. */
-const STDIN_FRAME_BYTES = 32 * 1024;
-/** The agent's window is 64 KiB; one that grants far more is not counting. */
-const MAX_STDIN_CREDIT = 2 ** 24;
 
 const STREAMS: readonly (StreamName | undefined)[] = [undefined, "stdout", "stderr"];
 
@@ -45,9 +34,11 @@ export class AgentProcess {
 	readonly #link: ChannelLink;
 	readonly #windowBytes: number;
 	readonly #isAttached: boolean;
+	readonly #input: ProcessInput | undefined;
 	readonly #started = Promise.withResolvers<void>();
 	readonly #exited = Promise.withResolvers<ProcessExit>();
 	#guestPid = 0;
+	#from = { stdoutOffset: 0, stderrOffset: 0 };
 	#ending: { readonly error?: AgentError } | undefined;
 
 	readonly #queue = new OutputQueue();
@@ -57,16 +48,12 @@ export class AgentProcess {
 	#isReading = false;
 	#wakeReader: (() => void) | undefined;
 
-	#stdin: "closed" | "open" | "closing" = "closed";
-	#stdinCredit = 0;
-	#lastWrite: Promise<void> = Promise.resolve();
-	#wakeWriter: (() => void) | undefined;
-
 	constructor(id: string, link: ChannelLink, options: ProcessOptions) {
 		this.id = id;
 		this.#link = link;
 		this.#windowBytes = this.#credit = options.windowBytes;
 		this.#isAttached = options.isAttached ?? true;
+		this.#input = options.input;
 		this.#nextOffset = { stdout: options.stdoutOffset ?? 0, stderr: options.stderrOffset ?? 0 };
 		this.started = this.#started.promise;
 		this.exited = this.#exited.promise;
@@ -78,6 +65,11 @@ export class AgentProcess {
 	/** The pid in the sandbox's pid namespace. */
 	get guestPid(): number {
 		return this.#guestPid;
+	}
+
+	/** Of the first bytes that are read: those that were asked for, or the oldest that were still kept. */
+	get from(): { readonly stdoutOffset: number; readonly stderrOffset: number } {
+		return this.#from;
 	}
 
 	/**
@@ -110,31 +102,11 @@ export class AgentProcess {
 		}
 	}
 
-	/**
-	 * Resolves when the agent has granted room for all of it, so the caller is as slow as the process. The chunk may be used
-	 * again then. Rejects with errnoName EPIPE when stdin is closed or the process is gone. Writes keep their order.
-	 */
-	writeStdin(chunk: Uint8Array): Promise<void> {
-		if (this.#stdin !== "open") return Promise.reject(this.#toPipeError());
-		const written = this.#lastWrite.then(() => this.#writeAll(chunk));
-		this.#lastWrite = written.catch(() => {});
-		return written;
-	}
-
-	/** After what was written; a terminal gets its end-of-file character. May be repeated. */
-	closeStdin(): void {
-		if (this.#stdin !== "open") return;
-		this.#stdin = "closing";
-		this.#lastWrite = this.#lastWrite.then(() => {
-			if (!this.#ending) this.#link.send(new FrameWriter(REQUEST.stdinClose, this.#link.channel).finish());
-			this.#stdin = "closed";
-		});
-	}
-
 	/** Gives the output up; the process goes on, and can be attached to again. `output()` ends, `exited` rejects. */
 	detach(): void {
 		if (this.#ending) return;
 		this.#link.abandon();
+		this.#input?.loseChannel();
 		this.#endWithoutReader();
 	}
 
@@ -143,13 +115,14 @@ export class AgentProcess {
 		if (type === REPLY.output) this.#onOutput(payload);
 		else if (type === REPLY.started) this.#onStarted(payload);
 		else if (type === REPLY.exit) this.#onExit(payload);
-		else if (type === REPLY.stdinCredit) this.#onStdinCredit(payload);
+		else if (type === REPLY.stdinCredit && this.#input) this.#input.onCredit(payload);
 		else if (type === REPLY.error) this.#onError(payload);
 		else throw toViolation(`a frame of type ${type} on the channel of a process`);
 	}
 
 	/** For the connection: nothing more will come. What has come can still be read. */
 	fail(error: AgentError): void {
+		this.#input?.end(error);
 		this.#started.reject(error);
 		this.#exited.reject(error);
 		this.#end({ error });
@@ -165,17 +138,22 @@ export class AgentProcess {
 
 	#end(ending: { readonly error?: AgentError }): void {
 		this.#ending ??= ending;
-		this.#stdin = "closed";
 		this.#wakeReader?.();
-		this.#wakeWriter?.();
 	}
 
 	#onStarted(payload: PayloadReader): void {
 		const guestPid = payload.takeU32();
+		const from = { stdoutOffset: payload.takeU64(), stderrOffset: payload.takeU64() };
 		payload.finish();
+		const { stdout, stderr } = this.#nextOffset;
 		if (guestPid === 0 || this.#guestPid !== 0)
 			throw toViolation("a process that started twice, or without a pid");
+		if (from.stdoutOffset < stdout || from.stderrOffset < stderr)
+			throw toViolation("output from before what was asked for");
 		this.#guestPid = guestPid;
+		this.#from = from;
+		this.#nextOffset.stdout = from.stdoutOffset;
+		this.#nextOffset.stderr = from.stderrOffset;
 		this.#started.resolve();
 		if (this.#isAttached) return;
 		this.#link.release();
@@ -202,6 +180,7 @@ export class AgentProcess {
 			throw toViolation("an exit before the end of the output");
 		}
 		this.#link.release();
+		this.#input?.end(toPipeError(this.id));
 		this.#exited.resolve(exit);
 		this.#end({});
 	}
@@ -212,16 +191,6 @@ export class AgentProcess {
 		this.fail(error);
 	}
 
-	#onStdinCredit(payload: PayloadReader): void {
-		const bytes = payload.takeU32();
-		payload.finish();
-		// The first one comes before STARTED, and says that there is a stdin.
-		if (this.#guestPid === 0) this.#stdin = "open";
-		this.#stdinCredit += bytes;
-		if (this.#stdinCredit > MAX_STDIN_CREDIT) throw toViolation("more stdin than anybody could want");
-		this.#wakeWriter?.();
-	}
-
 	#consume(bytes: number): void {
 		this.#consumedBytes += bytes;
 		// Half a window at a time: few frames, and the agent always has something to go on with.
@@ -230,32 +199,4 @@ export class AgentProcess {
 		this.#credit += this.#consumedBytes;
 		this.#consumedBytes = 0;
 	}
-
-	#toPipeError(): AgentError {
-		return new AgentError(`write to the stdin of process ${this.id}: it is closed`, { errnoName: "EPIPE" });
-	}
-
-	async #writeAll(chunk: Uint8Array): Promise<void> {
-		for (let at = 0; at < chunk.length; ) {
-			if (this.#ending) throw this.#toPipeError();
-			if (this.#stdinCredit === 0) {
-				await new Promise<void>((resolve) => {
-					this.#wakeWriter = resolve;
-				});
-				continue;
-			}
-			const piece = chunk.subarray(at, at + Math.min(this.#stdinCredit, STDIN_FRAME_BYTES));
-			this.#link.send(new FrameWriter(REQUEST.stdin, this.#link.channel).bytes(piece).finish());
-			this.#stdinCredit -= piece.length;
-			at += piece.length;
-		}
-	}
-}
-
-/** An ERROR frame as an error whose message begins with what it is about. */
-export function parseError(payload: PayloadReader, subject: string): AgentError {
-	const errnoName = toErrnoName(payload.takeU32());
-	const message = payload.takeText(1024);
-	payload.finish();
-	return new AgentError(`${subject}: ${message} (${errnoName})`, { errnoName });
 }

@@ -6,6 +6,7 @@ import { ShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { createGuard } from "./authentication.ts";
 import type { Daemon } from "./daemon-operations.ts";
+import { ForegroundProcesses } from "./foreground-process.ts";
 import { InteractiveExec } from "./interactive-exec.ts";
 import { errorReply, noRoute } from "./replies.ts";
 import { readHeaders, toHandler } from "./route-handler.ts";
@@ -24,15 +25,21 @@ export interface Api {
 	readonly app: ApiApp;
 	/** Answers the server's WebSocket upgrades. */
 	handleUpgrade(server: Server): void;
-	/** Ends all WebSockets, and so kills their processes. */
+	/** The daemon stops: ends all WebSockets. No connection that ends from now on takes its process along. */
 	close(): void;
 }
 
 export function createApi({ operations, token, log }: ApiOptions): Api {
 	const guard = createGuard(token);
+	const { sandboxes } = operations;
+	const foregrounds = new ForegroundProcesses({ sandboxes, log });
 	const app: ApiApp = new Hono<{ Bindings: HttpBindings }>();
 	for (const route of ROUTES) {
-		app.on(route.method, toHonoPath(route.path), toHandler(route, { guard, daemon: operations, log }));
+		app.on(
+			route.method,
+			toHonoPath(route.path),
+			toHandler(route, { guard, daemon: operations, foregrounds, log }),
+		);
 	}
 	app.notFound((context) => {
 		const { method, path } = context.req;
@@ -44,8 +51,12 @@ export function createApi({ operations, token, log }: ApiOptions): Api {
 		}
 	});
 	app.onError((error, { req }) => errorReply(error, log, `${req.method} ${req.path}`));
-	const interactive = new InteractiveExec({ guard, sandboxes: operations.sandboxes, log });
-	return { app, handleUpgrade: (server) => interactive.attach(server), close: () => interactive.close() };
+	const interactive = new InteractiveExec({ guard, sandboxes, foregrounds, log });
+	const close = () => {
+		foregrounds.stop();
+		interactive.close();
+	};
+	return { app, handleUpgrade: (server) => interactive.attach(server), close };
 }
 
 /** As Hono writes paths. */

@@ -2,6 +2,8 @@
 import type { Readable } from "node:stream";
 import type { LayerManifest } from "../layers/manifest.ts";
 import type { OnProgress } from "../layers/progress.ts";
+import type { SandboxEvent } from "../sandbox/events.ts";
+import type { GarbageReport } from "../sandbox/inventory.ts";
 import type { Sandboxes } from "../sandbox/types.ts";
 
 export interface Recipe {
@@ -54,6 +56,12 @@ export interface Daemon {
 	readonly sandboxes: Sandboxes;
 	readonly layers: LayerOperations;
 	readonly version: Version;
+	readonly events: {
+		/** From now on, or after the event of this id. Ends by `return()`, also while `next()` waits. */
+		subscribe(afterId?: string): AsyncIterableIterator<SandboxEvent, undefined>;
+	};
+	/** Removes what nobody owns, or lists it when `dryRun`. */
+	collectGarbage(options: { readonly dryRun: boolean }): Promise<GarbageReport>;
 	doctor(): Promise<DoctorReport>;
 	/** Prometheus text exposition format 0.0.4. */
 	metrics(): Promise<string>;

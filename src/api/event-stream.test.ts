@@ -4,7 +4,8 @@ import { type ClientRequest, type IncomingMessage, request } from "node:http";
 import { connect } from "node:net";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { startFakeServer } from "./testing/fake-daemon.ts";
+import { ndjsonReply } from "./event-stream.ts";
+import { createFakeLog, startFakeServer } from "./testing/fake-daemon.ts";
 import { postJson, until } from "./testing/requests.ts";
 
 /** More than kernel buffers of both sides and Node's take up: a reader that stops must have stopped the source. */
@@ -107,6 +108,43 @@ test("a flooding stream does not hold up other requests", async () => {
 	}
 	response.asked.destroy();
 	await until(() => server.daemon.sandboxes.last.removed, "the process is forgotten");
+});
+
+test("a daemon that stops cuts its streams and kills nothing", async () => {
+	const server = await startFakeServer();
+	const response = await execStreamed(server.url, ["greet"]);
+	let text = "";
+	response.on("data", (data: Buffer) => {
+		text += data.toString();
+	});
+	await until(() => text.split("\n").length === 4, "start and two outputs");
+	const { method, headers, body } = postJson({ argv: ["sleep"] });
+	const captured = request(`${server.url}/v1/sandboxes/sb-1/exec`, { method, headers });
+	captured.on("error", () => undefined);
+	captured.end(body);
+	await until(() => server.daemon.sandboxes.execSignal !== undefined, "the exec has begun");
+	const closed = new Promise((resolve) => response.once("close", resolve));
+	await server[Symbol.asyncDispose]();
+	await closed;
+	assert.equal(text.split("\n").length, 4);
+	assert.deepEqual(server.daemon.sandboxes.last.signals, []);
+	assert.equal(server.daemon.sandboxes.execSignal?.aborted, false);
+});
+
+test("silence is broken by keep-alive lines, and nothing is lost by them", async () => {
+	const { log } = createFakeLog();
+	async function* tell() {
+		yield { type: "one" };
+		await sleep(100);
+		yield { type: "two" };
+	}
+	const source = { events: tell(), cancel: () => undefined };
+	const text = await ndjsonReply(source, log, { doing: "a test", keepaliveMs: 30 }).text();
+	const types = text
+		.trimEnd()
+		.split("\n")
+		.map((line) => (JSON.parse(line) as { type: string }).type);
+	assert.deepEqual(types, ["one", "keepalive", "keepalive", "keepalive", "two"]);
 });
 
 /** Until a figure has stopped changing. */

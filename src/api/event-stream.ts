@@ -15,6 +15,9 @@ export interface EventSource {
 	cancel(): void;
 }
 
+/** In silence a line is sent this often: proxies keep the connection, and both sides find out when it is dead. */
+export const KEEPALIVE_MS = 15_000;
+
 const NDJSON_HEADERS = {
 	"content-type": "application/x-ndjson",
 	"cache-control": "no-store",
@@ -23,14 +26,20 @@ const NDJSON_HEADERS = {
 	"x-accel-buffering": "no",
 } as const;
 
-export function ndjsonReply(source: EventSource, log: Log, doing: string): Response {
+/** `keepaliveMs` is for tests. */
+export function ndjsonReply(
+	source: EventSource,
+	log: Log,
+	{ doing, keepaliveMs = KEEPALIVE_MS }: { readonly doing: string; readonly keepaliveMs?: number },
+): Response {
 	let ended = false;
+	const next = withKeepalive(source.events, keepaliveMs);
 	const body = new ReadableStream<Uint8Array>(
 		{
 			async pull(controller) {
 				let line: object;
 				try {
-					const { done, value } = await source.events.next();
+					const { done, value } = await next();
 					if (ended) return;
 					if (done) {
 						ended = true;
@@ -59,9 +68,28 @@ export function ndjsonReply(source: EventSource, log: Log, doing: string): Respo
 	return new Response(body, { status: 200, headers: NDJSON_HEADERS });
 }
 
+/** The next event, or `keepalive` when none comes in time; the event is then the answer to a later call. */
+function withKeepalive(events: AsyncIterator<object>, keepaliveMs: number) {
+	let pending: Promise<IteratorResult<object>> | undefined;
+	return async (): Promise<IteratorResult<object>> => {
+		pending ??= events.next();
+		let timer: NodeJS.Timeout | undefined;
+		const silence = new Promise<undefined>((resolve) => {
+			timer = setTimeout(resolve, keepaliveMs, undefined);
+		});
+		try {
+			const result = await Promise.race([pending, silence]);
+			if (!result) return { done: false, value: { type: "keepalive" } };
+			pending = undefined;
+			return result;
+		} finally {
+			clearTimeout(timer);
+		}
+	};
+}
+
 export function toErrorEvent(error: unknown, log: Log, doing: string) {
-	const { code, message, hint } = toErrorBody(error, log, doing);
-	return { type: "error" as const, code, message, ...(hint === undefined ? {} : { hint }) };
+	return { type: "error" as const, ...toErrorBody(error, log, doing) };
 }
 
 function encodeLine(event: object): Uint8Array {

@@ -1,33 +1,104 @@
 /**
- * A process that belongs to a client's connection: when the client goes, its group is killed; when it ends, nothing
- * of it is kept. Output is read one chunk at a time, as fast as the client takes it; that is the back-pressure.
+ * Programs that belong to a client's connection: when the client goes, the group is killed. When the daemon goes,
+ * nobody has left: the programs wait for their clients, which come back to the next daemon by the ids that they chose.
  */
 import { toShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
-import type { OutputChunk, ProcessExit, RunningProcess, Sandboxes } from "../sandbox/types.ts";
+import type { OutputChunk, ProcessExit, RunningProcess, Sandboxes, StartProcess } from "../sandbox/types.ts";
+import type { AttachedProcess } from "./attached-process.ts";
+import type { ExpectedOffsets } from "./output-gaps.ts";
 
-export class ForegroundProcess {
-	readonly process: RunningProcess;
+export interface StartForeground extends StartProcess {
+	/** Only follow the run of this id. */
+	readonly resume?: boolean | undefined;
+}
+
+/** Those of one API, each with its latest client. */
+export class ForegroundProcesses {
 	readonly #sandboxes: Sandboxes;
-	readonly #sandboxId: string;
 	readonly #log: Log;
+	/** By sandbox and process. */
+	readonly #owners = new Map<string, ForegroundProcess>();
+	#isStopping = false;
+
+	constructor(options: { readonly sandboxes: Sandboxes; readonly log: Log }) {
+		this.#sandboxes = options.sandboxes;
+		this.#log = options.log;
+	}
+
+	/**
+	 * Starts a program, or follows the run of the same request.
+	 * @throws ShaleError as {@link Sandboxes.start}, and `not_found` when there is no run to resume.
+	 */
+	async start(
+		sandboxId: string,
+		{ resume = false, ...request }: StartForeground,
+	): Promise<ForegroundProcess> {
+		const { id } = request;
+		if (resume && id !== undefined) await this.#sandboxes.getProcess(sandboxId, id);
+		const process = await this.#sandboxes.start(sandboxId, request);
+		const key = `${sandboxId}/${process.id}`;
+		const foreground: ForegroundProcess = new ForegroundProcess(process, {
+			sandboxes: this.#sandboxes,
+			sandboxId,
+			isNamed: id !== undefined,
+			log: this.#log,
+			isOwner: () => !this.#isStopping && this.#owners.get(key) === foreground,
+			onOver: () => {
+				if (this.#owners.get(key) === foreground) this.#owners.delete(key);
+			},
+		});
+		// A client that came back before its old connection was found dead has it now.
+		this.#owners.set(key, foreground);
+		return foreground;
+	}
+
+	/** Aborts when the client is gone, and not when the daemon stops. */
+	untilClientLeaves(connection: AbortSignal): AbortSignal {
+		const abort = new AbortController();
+		const onAbort = () => {
+			if (!this.#isStopping) abort.abort(connection.reason);
+		};
+		if (connection.aborted) onAbort();
+		else connection.addEventListener("abort", onAbort, { once: true });
+		return abort.signal;
+	}
+
+	/** The daemon stops: connections that end from now on end nothing else. */
+	stop(): void {
+		this.#isStopping = true;
+	}
+}
+
+interface Surroundings {
+	readonly sandboxes: Sandboxes;
+	readonly sandboxId: string;
+	/** The client chose its id, and may have come back to it. */
+	readonly isNamed: boolean;
+	readonly log: Log;
+	readonly isOwner: () => boolean;
+	readonly onOver: () => void;
+}
+
+export class ForegroundProcess implements AttachedProcess {
+	readonly process: RunningProcess;
+	/** Its client reads from the beginning, also when it comes back: what it has already, it skips. */
+	readonly expected: ExpectedOffsets = { stdout: 0, stderr: 0 };
+	readonly #surroundings: Surroundings;
 	readonly #output: AsyncIterator<OutputChunk>;
 	#reading: Promise<IteratorResult<OutputChunk>> | undefined;
 	/** What `next` threw, and so has been told already. */
 	#failure: unknown;
 	#over = false;
 
-	constructor(process: RunningProcess, owner: { sandboxes: Sandboxes; sandboxId: string; log: Log }) {
+	constructor(process: RunningProcess, surroundings: Surroundings) {
 		this.process = process;
-		this.#sandboxes = owner.sandboxes;
-		this.#sandboxId = owner.sandboxId;
-		this.#log = owner.log;
+		this.#surroundings = surroundings;
 		this.#output = process.output()[Symbol.asyncIterator]();
 		// Whoever awaits it sees the failure; when nobody does, it must not end the daemon.
 		process.exited.catch(() => undefined);
 	}
 
-	/** The next chunk, or undefined at the end. One caller at a time. */
 	async next(): Promise<OutputChunk | undefined> {
 		try {
 			this.#reading = this.#output.next();
@@ -39,56 +110,66 @@ export class ForegroundProcess {
 		}
 	}
 
-	/** After the last chunk: how it ended. */
 	async finish(): Promise<ProcessExit> {
 		const exit = await this.process.exited;
-		this.#over = true;
-		void this.#forget();
+		this.#end();
 		return exit;
 	}
 
-	/** Writes all and closes. A program that stops reading early is no error: its exit tells what happened. */
-	async feed(stdin: Uint8Array): Promise<void> {
-		await this.process.writeStdin(stdin).catch(() => undefined);
-		this.process.closeStdin();
+	/** Of the next byte of stdin that it takes: above 0 for a run that an earlier connection has written to. */
+	async stdinOffset(): Promise<number> {
+		const { sandboxes, sandboxId, isNamed } = this.#surroundings;
+		if (!isNamed) return 0;
+		return (await sandboxes.getProcess(sandboxId, this.process.id)).stdinEnd ?? 0;
 	}
 
-	/** The client is gone: kills the group and forgets the process. May be called at any time, and again. */
-	async abandon(): Promise<void> {
-		if (this.#over) return;
-		this.#over = true;
+	/** Writes what it has not got yet and closes. A program that stops reading early is no error: its exit tells. */
+	async feed(stdin: Uint8Array): Promise<void> {
 		try {
-			await this.#sandboxes.signalProcess(this.#sandboxId, this.process.id, {
-				signal: "SIGKILL",
-				group: true,
-			});
+			await this.process.writeStdin(stdin.subarray(await this.stdinOffset()));
+			this.process.closeStdin();
+		} catch (error) {
+			this.#report(error, "feeding a program its stdin");
+		}
+	}
+
+	/** Kills the group, unless the daemon stops or another connection has the program. */
+	leave(): void {
+		if (this.#over) return;
+		const isOwner = this.#surroundings.isOwner();
+		this.#end();
+		if (isOwner) void this.#kill();
+		else this.process.detach();
+	}
+
+	#end(): void {
+		this.#over = true;
+		this.#surroundings.onOver();
+	}
+
+	async #kill(): Promise<void> {
+		const { sandboxes, sandboxId } = this.#surroundings;
+		try {
+			await sandboxes.signalProcess(sandboxId, this.process.id, { signal: "SIGKILL", group: true });
 			await this.#drain();
-			await this.process.exited;
 		} catch (error) {
 			this.#report(error, "killing the process of a client that is gone");
 			this.process.detach();
-			return;
 		}
-		await this.#forget();
 	}
 
 	/** The exit comes after the output: what is left must be read, though nobody wants it. */
 	async #drain(): Promise<void> {
 		for (let part = await this.#reading; part?.done !== true; part = await this.#output.next());
-	}
-
-	async #forget(): Promise<void> {
-		try {
-			await this.#sandboxes.removeProcess(this.#sandboxId, this.process.id);
-		} catch (error) {
-			this.#report(error, "forgetting a process that has ended");
-		}
+		await this.process.exited;
 	}
 
 	#report(error: unknown, doing: string): void {
-		// Its sandbox may have been destroyed meanwhile, and then there is nothing left to do.
-		const { code } = toShaleError(error);
-		if (error === this.#failure || code === "not_found" || code === "gone" || code === "unavailable") return;
-		this.#log.warn({ err: error, sandbox: this.#sandboxId, process: this.process.id }, doing);
+		const { sandboxId, log } = this.#surroundings;
+		// It, or its sandbox, has ended meanwhile, and then there is nothing left to do.
+		if (error === this.#failure || EXPECTED.has(toShaleError(error).code)) return;
+		log.warn({ err: error, sandbox: sandboxId, process: this.process.id }, doing);
 	}
 }
+
+const EXPECTED: ReadonlySet<string> = new Set(["not_found", "gone", "conflict", "unavailable"]);

@@ -4,39 +4,15 @@ import { once } from "node:events";
 import type { IncomingMessage } from "node:http";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import { WebSocket } from "ws";
 import { startFakeServer } from "./testing/fake-daemon.ts";
 import { until } from "./testing/requests.ts";
+import { listen, type Told } from "./testing/told.ts";
 
 const PATH = "/v1/sandboxes/sb-1/exec";
 const TOKEN = "0123456789abcdef";
 
-/** What a client has been told, in order. */
-interface Told {
-	readonly socket: WebSocket;
-	readonly events: { type: string; code?: string; message?: string; exitCode?: number }[];
-	readonly outputs: { stream: number; offset: number; data: Buffer }[];
-	closeCode: number | undefined;
-}
-
-function listen(url: string, path = PATH, headers: Readonly<Record<string, string>> = {}): Told {
-	const socket = new WebSocket(url.replace("http", "ws") + path, { headers });
-	const told: Told = { socket, events: [], outputs: [], closeCode: undefined };
-	socket.on("message", (data: Buffer, isBinary) => {
-		if (isBinary) {
-			const offset = Number(data.readBigUInt64BE(1));
-			told.outputs.push({ stream: data.readUInt8(0), offset, data: data.subarray(9) });
-		} else told.events.push(JSON.parse(data.toString()));
-	});
-	socket.on("close", (code) => {
-		told.closeCode = code;
-	});
-	socket.on("error", () => undefined);
-	return told;
-}
-
 async function open(url: string, first: unknown): Promise<Told> {
-	const told = listen(url);
+	const told = listen(url, PATH);
 	await once(told.socket, "open");
 	told.socket.send(typeof first === "string" ? first : JSON.stringify(first));
 	return told;
@@ -106,8 +82,8 @@ test("what is wrong is told as an error event, and the process is killed", async
 			[{ argv: ["x"], maxOutputBytes: 1 }, undefined, /^unknown field "maxOutputBytes"/],
 			[{ argv: ["nothing"] }, undefined, /^the fake has no such program$/],
 			[{ argv: ["sleep"] }, '{"type":"dance"}', /^type: must be one of/],
-			[{ argv: ["sleep"] }, Buffer.from("x"), /^the process has no stdin$/],
-			[{ argv: ["sleep"] }, '{"type":"stdin_close"}', /^the process has no stdin$/],
+			[{ argv: ["sleep"] }, Buffer.from("x"), /^this connection has no stdin$/],
+			[{ argv: ["sleep"] }, '{"type":"stdin_close"}', /^this connection has no stdin$/],
 		];
 	for (const [first, second, message] of cases) {
 		const told = await open(server.url, first);
@@ -189,10 +165,89 @@ test("a message over the limit ends the connection and the process", async () =>
 	await until(() => server.daemon.sandboxes.last.removed, "the process is killed and forgotten");
 });
 
-test("closing the API ends its WebSockets", async () => {
+test("a daemon that stops says so to its clients and kills nothing", async () => {
 	const server = await startFakeServer();
-	const told = await open(server.url, { argv: ["sleep"] });
+	const told = await open(server.url, { id: "p-1", argv: ["sleep"] });
 	await until(() => told.events.length === 1, "the start");
 	await server[Symbol.asyncDispose]();
+	await until(() => told.closeCode !== undefined, "the close");
+	assert.equal(told.closeCode, 1012);
+	await sleep(50);
+	assert.deepEqual(server.daemon.sandboxes.last.signals, []);
+});
+
+test("a client that does not answer the farewell does not hold up the stop", async () => {
+	const server = await startFakeServer();
+	const told = await open(server.url, { argv: ["flood"] });
+	await until(() => told.outputs.length > 0, "the flood begins");
+	told.socket.pause();
+	const begun = performance.now();
+	await server[Symbol.asyncDispose]();
+	assert.ok(performance.now() - begun < 3000);
+	assert.deepEqual(server.daemon.sandboxes.last.signals, []);
+	told.socket.terminate();
+	server.daemon.sandboxes.last.signal("SIGKILL");
+});
+
+test("the same request again follows the run, from the oldest byte that is kept", async () => {
+	await using server = await startFakeServer();
+	const request = { id: "p-1", argv: ["greet"] };
+	const first = await open(server.url, request);
+	await until(() => first.outputs.length === 2, "both outputs");
+	const again = await open(server.url, { ...request, resume: true });
+	await until(() => again.outputs.length === 2, "both outputs again");
+	assert.deepEqual(again.outputs, first.outputs);
+	assert.equal(server.daemon.sandboxes.processes.length, 1);
+	// The first connection was only found dead late: the program is the second one's.
+	first.socket.terminate();
+	await sleep(50);
+	assert.deepEqual(server.daemon.sandboxes.last.signals, []);
+	again.socket.close();
 	await until(() => server.daemon.sandboxes.last.isKilled, "the process is killed");
+});
+
+test("a run that is not there is not resumed, and another request under its id is refused", async () => {
+	await using server = await startFakeServer();
+	const nobody = await open(server.url, { id: "p-1", argv: ["echo"], resume: true });
+	await until(() => nobody.closeCode !== undefined, "the close");
+	assert.equal(nobody.events[0]?.code, "not_found");
+	const first = await open(server.url, { id: "p-1", argv: ["sleep"] });
+	await until(() => first.events.length === 1, "the start");
+	const other = await open(server.url, { id: "p-1", argv: ["echo"] });
+	await until(() => other.closeCode !== undefined, "the close");
+	assert.equal(other.events[0]?.code, "conflict");
+	first.socket.terminate();
+});
+
+test("what has arrived of stdin is told, less what may still be on its way", async () => {
+	await using server = await startFakeServer();
+	const request = { id: "p-1", argv: ["cat"], stdin: true };
+	const told = await open(server.url, request);
+	for (let count = 0; count < 4; count++) told.socket.send(Buffer.alloc(50_000));
+	await until(
+		() => told.events.some(({ offset }) => offset === 200_000 - 65_536),
+		"the last acknowledgement",
+	);
+	const again = await open(server.url, { ...request, resume: true });
+	await until(() => again.events.length > 0, "the start");
+	assert.equal(again.events[0]?.stdinOffset, 200_000);
+	again.socket.terminate();
+	told.socket.terminate();
+});
+
+test("output that was lost in between is told before what follows it", async () => {
+	await using server = await startFakeServer();
+	const told = await open(server.url, { id: "p-1", argv: ["cat"], stdin: true });
+	await until(() => told.events.length === 1, "the start");
+	const { last } = server.daemon.sandboxes;
+	last.ringBytes = 10;
+	last.loseReaders();
+	for (const part of ["0123456789", "abcdefghij"]) await last.writeStdin(Buffer.from(part));
+	await until(() => last.ends.stdout === 20, "the output");
+	const again = await open(server.url, { id: "p-1", argv: ["cat"], stdin: true, resume: true });
+	await until(() => again.outputs.length === 1, "the rest");
+	assert.deepEqual(again.events[1], { type: "dropped", stream: "stdout", bytes: 10, offset: 0 });
+	assert.equal(again.outputs[0]?.offset, 10);
+	again.socket.terminate();
+	told.socket.terminate();
 });

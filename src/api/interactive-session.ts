@@ -1,97 +1,104 @@
-/**
- * One exec over one WebSocket. Both directions have back-pressure: the next output is read when the last message is
- * in the kernel's hands, and the socket is not read while stdin waits for the program.
- */
-import type { RawData, WebSocket } from "ws";
+/** A process over one WebSocket: its output out, the client's stdin, signals and sizes in, until one of the two ends. */
+import type { WebSocket } from "ws";
 import { ShaleError, toShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { OutputChunk, Sandboxes } from "../sandbox/types.ts";
+import type { AttachedProcess } from "./attached-process.ts";
 import { toErrorEvent } from "./event-stream.ts";
-import { ForegroundProcess } from "./foreground-process.ts";
-import {
-	type InteractiveMessage,
-	interactiveExecRequest,
-	interactiveMessage,
-	type ProcessEvent,
-} from "./schemas/processes.ts";
+import { InteractiveSocket } from "./interactive-socket.ts";
+import { OutputGaps } from "./output-gaps.ts";
+import { type InteractiveMessage, interactiveMessage } from "./schemas/processes.ts";
 import { parseInput } from "./validation.ts";
 
 /** A client that upgrades and then says nothing. */
 const FIRST_MESSAGE_MS = 10_000;
 
-/** Of messages that are not dealt with yet; beyond, the socket is not read. */
-const WAITING_BYTES = 256 * 1024;
+/**
+ * The agent takes so much of stdin ahead of the program (native/README.md). What was written before the last so many
+ * bytes is there for sure; the rest may still be on its way, and be lost with this daemon.
+ */
+const STDIN_WINDOW_BYTES = 64 * 1024;
 
-/** What a message costs beside its bytes, so that floods of small ones are bounded too. */
-const MESSAGE_COST_BYTES = 1024;
+/** That stdin has arrived is told after every so many bytes. */
+const STDIN_TOLD_BYTES = 32 * 1024;
 
-/** While the socket is not read only writing shows that the client is gone. */
-const PAUSED_PING_MS = 2_000;
-
-/** RFC 6455 §7.4.1. */
+/** RFC 6455 §7.4.1, and the registry of close codes for 1012. */
 const CLOSE_NORMAL = 1000;
 const CLOSE_POLICY = 1008;
 const CLOSE_INTERNAL = 1011;
+const CLOSE_RESTART = 1012;
 
-interface Owner {
+/** The process of a session, and how its client writes to it. */
+export interface SessionProcess {
+	readonly attached: AttachedProcess;
+	/** Undefined when the client may not write. */
+	readonly stdin: SessionStdin | undefined;
+}
+
+export interface SessionStdin {
+	/** Of the next byte. */
+	readonly offset: number;
+	write(data: Buffer): Promise<void>;
+	close(): Promise<void> | void;
+}
+
+export interface SessionOptions {
 	readonly sandboxes: Sandboxes;
 	readonly sandboxId: string;
 	readonly log: Log;
+	/** True: the client's first message is the request. */
+	readonly awaitsRequest: boolean;
+	/** Throws ShaleError. */
+	open(request: unknown): Promise<SessionProcess>;
 }
 
 export class InteractiveSession {
-	readonly #socket: WebSocket;
-	readonly #owner: Owner;
-	#foreground: ForegroundProcess | undefined;
-	#state: "opening" | "started" | "over" = "opening";
+	readonly #socket: InteractiveSocket;
+	readonly #options: SessionOptions;
+	readonly #deadline: NodeJS.Timeout;
+	#state: "opening" | "open" | "over" = "opening";
 	/** What a client sends ahead waits for it. */
-	#started: Promise<ForegroundProcess> | undefined;
-	#hasStdin = false;
+	#opened: Promise<SessionProcess> | undefined;
+	#process: SessionProcess | undefined;
 	/** Stdin keeps its order; signals and sizes overtake it. */
 	#stdin: Promise<unknown> = Promise.resolve();
-	#waitingBytes = 0;
-	#pausedPing: NodeJS.Timeout | undefined;
+	#stdinOffset = 0;
+	#stdinTold = 0;
 
-	constructor(socket: WebSocket, owner: Owner) {
-		this.#socket = socket;
-		this.#owner = owner;
-	}
-
-	run(): void {
-		const deadline = setTimeout(() => {
+	constructor(socket: WebSocket, options: SessionOptions) {
+		this.#options = options;
+		this.#deadline = setTimeout(() => {
 			if (this.#state === "opening")
 				this.#fail(new ShaleError("timeout", "no exec request came as first message"));
 		}, FIRST_MESSAGE_MS);
-		this.#socket.on("message", (data, isBinary) => this.#receive(toBuffer(data), isBinary));
-		this.#socket.on("close", () => {
-			clearTimeout(deadline);
-			clearInterval(this.#pausedPing);
-			this.#end();
+		this.#socket = new InteractiveSocket(socket, options.log, {
+			onMessage: (data, isBinary) => this.#receive(data, isBinary),
+			onClose: () => this.#end(),
 		});
-		// A protocol error or a broken connection; `close` follows.
-		this.#socket.on("error", (error) => this.#owner.log.debug({ err: error }, "a WebSocket failed"));
+		if (!options.awaitsRequest) this.#open(undefined).catch((error: unknown) => this.#fail(error));
 	}
 
-	#receive(data: Buffer, isBinary: boolean): void {
+	/** The daemon stops: the client may come back to the next one. */
+	restart(): void {
 		if (this.#state === "over") return;
-		const handled = this.#handle(data, isBinary).catch((error: unknown) => this.#fail(error));
-		const cost = data.length + MESSAGE_COST_BYTES;
-		this.#waitingBytes += cost;
-		if (this.#waitingBytes > WAITING_BYTES) this.#pause();
-		void handled.then(() => {
-			this.#waitingBytes -= cost;
-			if (this.#waitingBytes <= WAITING_BYTES) this.#resume();
-		});
+		this.#end();
+		this.#socket.close(CLOSE_RESTART);
+	}
+
+	async #receive(data: Buffer, isBinary: boolean): Promise<void> {
+		if (this.#state === "over") return;
+		try {
+			await this.#handle(data, isBinary);
+		} catch (error) {
+			this.#fail(error);
+		}
 	}
 
 	async #handle(data: Buffer, isBinary: boolean): Promise<void> {
-		if (this.#state === "opening") {
-			this.#state = "started";
+		if (!this.#opened) {
 			if (isBinary)
 				throw new ShaleError("invalid_argument", "the first message must be the exec request, as text");
-			this.#started = this.#start(parseJson(data));
-			this.#stdin = this.#started.catch(() => undefined);
-			await this.#started;
+			await this.#open(parseJson(data));
 			return;
 		}
 		if (isBinary) return this.#queueStdin(data);
@@ -100,11 +107,55 @@ export class InteractiveSession {
 		await this.#control(message);
 	}
 
+	#open(request: unknown): Promise<SessionProcess> {
+		this.#state = "open";
+		this.#opened = this.#start(request);
+		this.#stdin = this.#opened.catch(() => undefined);
+		return this.#opened;
+	}
+
+	async #start(request: unknown): Promise<SessionProcess> {
+		const process = await this.#options.open(request);
+		this.#process = process;
+		if (this.#isOver()) process.attached.leave();
+		else void this.#tell(process).catch((error: unknown) => this.#fail(error));
+		return process;
+	}
+
+	#isOver(): boolean {
+		return this.#state === "over";
+	}
+
+	async #tell({ attached, stdin }: SessionProcess): Promise<void> {
+		const { id, guestPid } = attached.process;
+		this.#stdinOffset = this.#stdinTold = stdin?.offset ?? 0;
+		await this.#socket.sendEvent({
+			type: "started",
+			processId: id,
+			guestPid,
+			...(stdin ? { stdinOffset: stdin.offset } : {}),
+		});
+		const gaps = new OutputGaps(attached.expected);
+		for (let chunk = await attached.next(); chunk; chunk = await attached.next()) {
+			if (this.#isOver()) return;
+			const gap = gaps.before(chunk);
+			if (gap) await this.#socket.sendEvent(gap);
+			await this.#socket.send(toMessage(chunk));
+			if (this.#isOver()) return;
+		}
+		if (this.#isOver()) return;
+		const exit = await attached.finish();
+		if (this.#isOver()) return;
+		this.#state = "over";
+		await this.#socket.sendEvent({ type: "exit", ...exit });
+		this.#socket.close(CLOSE_NORMAL);
+	}
+
 	async #control(message: Exclude<InteractiveMessage, { readonly type: "stdin_close" }>): Promise<void> {
-		const foreground = await this.#started;
-		if (this.#isOver() || !foreground) return;
-		const { sandboxes, sandboxId } = this.#owner;
-		const { id } = foreground.process;
+		const process = await this.#opened;
+		if (this.#isOver() || !process) return;
+		const { sandboxes, sandboxId } = this.#options;
+		const { id } = process.attached.process;
 		try {
 			if (message.type === "signal") {
 				await sandboxes.signalProcess(sandboxId, id, { signal: message.signal, group: true });
@@ -117,122 +168,66 @@ export class InteractiveSession {
 		}
 	}
 
-	async #start(value: unknown): Promise<ForegroundProcess> {
-		const request = parseInput(interactiveExecRequest, value);
-		this.#hasStdin = request.stdin ?? false;
-		const { sandboxes, sandboxId } = this.#owner;
-		const foreground = new ForegroundProcess(await sandboxes.start(sandboxId, request), this.#owner);
-		this.#foreground = foreground;
-		if (this.#isOver()) void foreground.abandon();
-		else void this.#tell(foreground).catch((error: unknown) => this.#fail(error));
-		return foreground;
-	}
-
-	#isOver(): boolean {
-		return this.#state === "over";
-	}
-
-	async #tell(foreground: ForegroundProcess): Promise<void> {
-		const { id, guestPid } = foreground.process;
-		await this.#sendEvent({ type: "started", processId: id, guestPid });
-		for (let chunk = await foreground.next(); chunk; chunk = await foreground.next()) {
-			if (this.#isOver()) return;
-			await this.#send(toMessage(chunk));
-			if (this.#isOver()) return;
-		}
-		if (this.#isOver()) return;
-		const exit = await foreground.finish();
-		this.#state = "over";
-		await this.#sendEvent({ type: "exit", ...exit });
-		this.#close(CLOSE_NORMAL);
-	}
-
 	/** @param data undefined closes. */
 	#queueStdin(data: Buffer | undefined): Promise<void> {
-		if (!this.#hasStdin) {
-			throw new ShaleError("invalid_argument", "the process has no stdin", {
-				hint: 'Ask for it by "stdin": true in the exec request.',
-			});
-		}
 		const written = this.#stdin.then(() => this.#writeStdin(data));
 		this.#stdin = written.catch(() => undefined);
 		return written;
 	}
 
 	async #writeStdin(data: Buffer | undefined): Promise<void> {
-		const process = this.#foreground?.process;
-		if (this.#isOver() || !process) return;
-		try {
-			if (data) await process.writeStdin(data);
-			else process.closeStdin();
-		} catch {
-			// The program has closed it or has ended: its exit tells.
-			return;
+		if (this.#isOver() || !this.#process) return;
+		const { stdin } = this.#process;
+		if (!stdin) {
+			throw new ShaleError("invalid_argument", "this connection has no stdin", {
+				hint: 'Ask for it: "stdin": true in an exec request, ?stdin=true when attaching.',
+			});
 		}
+		try {
+			if (data) await stdin.write(data);
+			else await stdin.close();
+		} catch (error) {
+			// The program has closed it or has ended, which its exit tells; what is left for it is nobody's.
+			if (!["not_found", "conflict", "gone"].includes(toShaleError(error).code)) throw error;
+		}
+		if (data) await this.#tellWritten(data.length);
 	}
 
-	#pause(): void {
-		if (this.#socket.isPaused) return;
-		this.#socket.pause();
-		this.#pausedPing ??= setInterval(() => {
-			if (this.#socket.bufferedAmount === 0) this.#socket.ping();
-		}, PAUSED_PING_MS);
-	}
-
-	#resume(): void {
-		clearInterval(this.#pausedPing);
-		this.#pausedPing = undefined;
-		this.#socket.resume();
-	}
-
-	#sendEvent(event: ProcessEvent): Promise<void> {
-		return this.#send(JSON.stringify(event));
-	}
-
-	/** Resolves when the kernel has taken it: that is the back-pressure. Rejects when the connection is gone. */
-	#send(data: string | Buffer): Promise<void> {
-		return new Promise((resolve, reject) => {
-			this.#socket.send(data, (error) => (error ? reject(error) : resolve()));
-		});
+	async #tellWritten(bytes: number): Promise<void> {
+		this.#stdinOffset += bytes;
+		const arrived = this.#stdinOffset - STDIN_WINDOW_BYTES;
+		if (arrived - this.#stdinTold < STDIN_TOLD_BYTES || this.#isOver()) return;
+		this.#stdinTold = arrived;
+		await this.#socket.sendEvent({ type: "stdin", offset: arrived });
 	}
 
 	/** Tells the client why, once, and ends. A client that is gone is told nothing. */
 	#fail(error: unknown): void {
 		if (this.#isOver()) return;
-		if (this.#socket.readyState !== this.#socket.OPEN) {
+		if (!this.#socket.isOpen) {
 			this.#end();
 			return;
 		}
-		const event = toErrorEvent(error, this.#owner.log, `WebSocket exec in sandbox ${this.#owner.sandboxId}`);
-		this.#socket.send(JSON.stringify(event));
+		const event = toErrorEvent(error, this.#options.log, `a WebSocket to sandbox ${this.#options.sandboxId}`);
+		this.#socket.sendEvent(event).catch(() => undefined);
 		this.#end();
-		this.#close(event.code === "internal" ? CLOSE_INTERNAL : CLOSE_POLICY);
+		this.#socket.close(event.code === "internal" ? CLOSE_INTERNAL : CLOSE_POLICY);
 	}
 
-	/** The process belongs to the connection. */
 	#end(): void {
+		clearTimeout(this.#deadline);
 		this.#state = "over";
-		void this.#foreground?.abandon();
-	}
-
-	#close(code: number): void {
-		// A paused socket would never see the client's half of the closing.
-		this.#resume();
-		this.#socket.close(code);
+		this.#process?.attached.leave();
 	}
 }
 
+/** 1 byte stream, 8 bytes offset (big endian), the bytes. */
 function toMessage({ stream, offset, data }: OutputChunk): Buffer {
 	const message = Buffer.allocUnsafe(9 + data.length);
 	message.writeUInt8(stream === "stdout" ? 1 : 2, 0);
 	message.writeBigUInt64BE(BigInt(offset), 1);
 	data.copy(message, 9);
 	return message;
-}
-
-function toBuffer(data: RawData): Buffer {
-	if (Buffer.isBuffer(data)) return data;
-	return Array.isArray(data) ? Buffer.concat(data) : Buffer.from(data);
 }
 
 /** ws has checked that text is UTF-8. */

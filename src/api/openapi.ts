@@ -3,7 +3,7 @@ import { z } from "zod";
 import { PATH_PARAMETERS, parameterNames } from "./path-parameters.ts";
 import type { Route } from "./route.ts";
 import { errorBody } from "./schemas/daemon.ts";
-import { interactiveExecRequest, interactiveMessage } from "./schemas/processes.ts";
+import { interactiveEvent, interactiveExecRequest, interactiveMessage } from "./schemas/processes.ts";
 
 type Json = Record<string, unknown>;
 
@@ -23,7 +23,7 @@ export function toOpenApi(
 		paths[route.path] = { ...paths[route.path], [route.method.toLowerCase()]: toOperation(route, schemas) };
 	}
 	// The messages of the WebSocket belong to no HTTP operation, and are described all the same.
-	for (const schema of [interactiveExecRequest, interactiveMessage]) schemas.refer(schema);
+	for (const schema of [interactiveExecRequest, interactiveMessage, interactiveEvent]) schemas.refer(schema);
 	const error = schemas.refer(errorBody);
 	return {
 		openapi: "3.1.0",

@@ -38,10 +38,10 @@ export class OutputText {
 		return cut > 0 ? [toEvent(stream, start, bytes.subarray(0, cut))] : [];
 	}
 
-	/** What is still held back when no more will come. */
-	flush(): OutputEvent[] {
+	/** What is still held back when no more will come, or not what belongs to it. */
+	flush(streams: readonly OutputChunk["stream"][] = ["stdout", "stderr"]): OutputEvent[] {
 		const events: OutputEvent[] = [];
-		for (const stream of ["stdout", "stderr"] as const) {
+		for (const stream of streams) {
 			const held = this.#held[stream];
 			if (held) events.push(toEvent(stream, held.offset, held.bytes));
 			this.#held[stream] = undefined;

@@ -1,69 +1,79 @@
 /** A process told as events: what NDJSON streams send, and between which they end. */
-import type { OutputChunk, ProcessInfo, RunningProcess } from "../sandbox/types.ts";
+import type { OutputChunk, ProcessInfo } from "../sandbox/types.ts";
+import type { AttachedProcess } from "./attached-process.ts";
 import type { EventSource } from "./event-stream.ts";
-import type { ForegroundProcess } from "./foreground-process.ts";
+import { OutputGaps } from "./output-gaps.ts";
 import { OutputText } from "./output-text.ts";
 import type { ProcessEvent } from "./schemas/processes.ts";
 
-/** From the start to the exit; its client's going away kills it. */
-export function foregroundEvents(foreground: ForegroundProcess): EventSource {
-	return { events: tellForeground(foreground), cancel: () => void foreground.abandon() };
+/** From the start to the exit. */
+export function foregroundEvents(attached: AttachedProcess): EventSource {
+	return { events: tellForeground(attached), cancel: () => attached.leave() };
 }
 
-async function* tellForeground(foreground: ForegroundProcess): AsyncGenerator<ProcessEvent> {
-	const { id, guestPid } = foreground.process;
+async function* tellForeground(attached: AttachedProcess): AsyncGenerator<ProcessEvent> {
+	const { id, guestPid } = attached.process;
 	yield { type: "started", processId: id, guestPid };
-	const text = new OutputText();
-	for (let chunk = await foreground.next(); chunk; chunk = await foreground.next()) yield* text.push(chunk);
-	yield* text.flush();
-	yield { type: "exit", ...(await foreground.finish()) };
+	yield* tellFollowed(attached);
 }
 
-/** The output of a process that lives by itself, and its exit; its client's going away changes nothing. */
-export function followEvents(process: RunningProcess): EventSource {
-	process.exited.catch(() => undefined);
-	return { events: tellFollowed(process), cancel: () => process.detach() };
+/** The output, and the exit. */
+export function followEvents(attached: AttachedProcess): EventSource {
+	return { events: tellFollowed(attached), cancel: () => attached.leave() };
 }
 
-async function* tellFollowed(process: RunningProcess): AsyncGenerator<ProcessEvent> {
-	const text = new OutputText();
-	for await (const chunk of process.output()) yield* text.push(chunk);
-	yield* text.flush();
-	yield { type: "exit", ...(await process.exited) };
+async function* tellFollowed(attached: AttachedProcess): AsyncGenerator<ProcessEvent> {
+	const output = new ToldOutput(attached);
+	for (let chunk = await attached.next(); chunk; chunk = await attached.next()) yield* output.push(chunk);
+	yield* output.flush();
+	yield { type: "exit", ...(await attached.finish()) };
 }
 
 /** The ends of both streams, in bytes: where reading stops. */
 type Ends = Pick<ProcessInfo, "stdoutEnd" | "stderrEnd">;
 
 /** Of a running process: what is kept up to `ends`, and then `end`. */
-export function keptEvents(
-	process: RunningProcess,
-	from: Readonly<Record<OutputChunk["stream"], number>>,
-	ends: Ends,
-): EventSource {
-	process.exited.catch(() => undefined);
-	return { events: tellKept(process, { ...from }, ends), cancel: () => process.detach() };
+export function keptEvents(attached: AttachedProcess, ends: Ends): EventSource {
+	return { events: tellKept(attached, ends), cancel: () => attached.leave() };
 }
 
-async function* tellKept(
-	process: RunningProcess,
-	reached: Record<OutputChunk["stream"], number>,
-	{ stdoutEnd, stderrEnd }: Ends,
-): AsyncGenerator<ProcessEvent> {
-	const text = new OutputText();
-	const chunks = process.output()[Symbol.asyncIterator]();
-	while (reached.stdout < stdoutEnd || reached.stderr < stderrEnd) {
-		const { done, value } = await chunks.next();
-		if (done) {
+async function* tellKept(attached: AttachedProcess, ends: Ends): AsyncGenerator<ProcessEvent> {
+	const output = new ToldOutput(attached);
+	const { stdoutOffset, stderrOffset } = attached.process.from;
+	const reached = { stdout: stdoutOffset, stderr: stderrOffset };
+	while (reached.stdout < ends.stdoutEnd || reached.stderr < ends.stderrEnd) {
+		const chunk = await attached.next();
+		if (!chunk) {
 			// It ended while it was read.
-			yield* text.flush();
-			yield { type: "exit", ...(await process.exited) };
+			yield* output.flush();
+			yield { type: "exit", ...(await attached.finish()) };
 			return;
 		}
-		reached[value.stream] = value.offset + value.data.length;
-		yield* text.push(value);
+		reached[chunk.stream] = chunk.offset + chunk.data.length;
+		yield* output.push(chunk);
 	}
-	yield* text.flush();
-	process.detach();
+	yield* output.flush();
+	attached.leave();
 	yield { type: "end" };
+}
+
+/** Chunks as text, with the gaps between them. */
+class ToldOutput {
+	readonly #text = new OutputText();
+	readonly #gaps: OutputGaps;
+
+	constructor({ expected }: AttachedProcess) {
+		this.#gaps = new OutputGaps(expected);
+	}
+
+	push(chunk: OutputChunk): ProcessEvent[] {
+		const gap = this.#gaps.before(chunk);
+		if (!gap) return this.#text.push(chunk);
+		// The rest of a character that was cut before the gap is in it.
+		return [...this.#text.flush([chunk.stream]), gap, ...this.#text.push(chunk)];
+	}
+
+	flush(): ProcessEvent[] {
+		return this.#text.flush();
+	}
 }

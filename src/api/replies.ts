@@ -10,6 +10,9 @@ const JSON_HEADERS = {
 
 const EMPTY_HEADERS = { "cache-control": "no-store" } as const;
 
+/** Most of what is short is so for seconds: pressures are averages over ten. */
+const EXHAUSTED_HEADERS = { ...JSON_HEADERS, "retry-after": "5" } as const;
+
 const UNAUTHENTICATED_HEADERS = { ...JSON_HEADERS, "www-authenticate": "Bearer" } as const;
 
 export function jsonReply(status: number, value: unknown): Response {
@@ -52,8 +55,12 @@ export function toErrorBody(error: unknown, log: Log, doing: string): ErrorBody 
 
 export function errorReply(error: unknown, log: Log, doing: string): Response {
 	const { status, code } = toShaleError(error);
-	const headers = code === "unauthenticated" ? UNAUTHENTICATED_HEADERS : JSON_HEADERS;
-	return new Response(JSON.stringify(toErrorBody(error, log, doing)), { status, headers });
+	return new Response(JSON.stringify(toErrorBody(error, log, doing)), { status, headers: toHeaders(code) });
+}
+
+function toHeaders(code: ErrorCode) {
+	if (code === "unauthenticated") return UNAUTHENTICATED_HEADERS;
+	return code === "resource_exhausted" ? EXHAUSTED_HEADERS : JSON_HEADERS;
 }
 
 /** For paths and methods that no route has. */

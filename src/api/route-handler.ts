@@ -5,6 +5,7 @@ import { ShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { Guard, RequestHeaders } from "./authentication.ts";
 import type { Daemon } from "./daemon-operations.ts";
+import type { ForegroundProcesses } from "./foreground-process.ts";
 import { type PathParameter, parameterNames, parsePathParameter } from "./path-parameters.ts";
 import { emptyReply, errorReply, jsonReply, noRoute } from "./replies.ts";
 import { readJson } from "./request-body.ts";
@@ -14,10 +15,12 @@ import { parseInput } from "./validation.ts";
 export interface Surroundings {
 	readonly guard: Guard;
 	readonly daemon: Daemon;
+	readonly foregrounds: ForegroundProcesses;
 	readonly log: Log;
 }
 
-export function toHandler(route: Route, { guard, daemon, log }: Surroundings) {
+export function toHandler(route: Route, { guard, ...surroundings }: Surroundings) {
+	const { log } = surroundings;
 	const names = parameterNames(route.path);
 	const lists = listParameters(route.query);
 	const access = { open: route.open ?? false };
@@ -33,7 +36,7 @@ export function toHandler(route: Route, { guard, daemon, log }: Surroundings) {
 			const params = readParams(context, names);
 			const query = readQuery(context, route.query, lists);
 			const body = route.body ? parseInput(route.body, await readJson(context)) : undefined;
-			const result = await route.handle({ params, query, body, context, daemon, log });
+			const result = await route.handle({ params, query, body, context, ...surroundings });
 			if (result instanceof Response) return result;
 			// This one is of the platform's own class, which the server has replaced by another.
 			if (result === RESPONSE_ALREADY_SENT) return RESPONSE_ALREADY_SENT;

@@ -8,6 +8,7 @@ import type { Context } from "hono";
 import type { z } from "zod";
 import type { Log } from "../lib/log.ts";
 import type { Daemon } from "./daemon-operations.ts";
+import type { ForegroundProcesses } from "./foreground-process.ts";
 import type { PathParameter } from "./path-parameters.ts";
 
 export type ApiContext = Context<{ Bindings: HttpBindings }>;
@@ -31,6 +32,8 @@ export interface RouteRequest<Names extends string, Query, Body> {
 	readonly body: Body;
 	readonly context: ApiContext;
 	readonly daemon: Daemon;
+	/** Programs that belong to the connection of this request. */
+	readonly foregrounds: ForegroundProcesses;
 	readonly log: Log;
 }
 

@@ -24,7 +24,10 @@ export interface LaunchSpec {
 	readonly limits: LaunchLimits;
 	/** A number that no other living sandbox has, from 0: picks the sandbox's own range of host uids. */
 	readonly slot: number;
-	/** True: the disk upper of this id exists and is used again; otherwise a new, empty one is made. */
+	/**
+	 * True: the disk upper of this id exists and is used again, with the slot that it was made with, whose ids its files
+	 * have; otherwise a new, empty one is made.
+	 */
 	readonly keepsUpper?: boolean;
 }
 
@@ -91,6 +94,11 @@ export interface Backend {
 	launch(spec: LaunchSpec): Promise<LaunchedSandbox>;
 	/** The sandbox of an earlier daemon, if it still lives; undefined when it is dead. Its remains are left as they are. */
 	adopt(spec: LaunchSpec, record: BackendRecord): Promise<LaunchedSandbox | undefined>;
+	/**
+	 * Ends a sandbox for which there is no LaunchedSandbox, if it lives, and removes all it left on the host, but for its
+	 * disk upper if asked: a stopped one, or what could not be adopted. Repeatable.
+	 */
+	remove(id: string, options?: { readonly keepsUpper?: boolean }): Promise<void>;
 	/** All that there is on the host of this backend's sandboxes, also of those that nobody knows any more. */
 	listResources(): Promise<readonly HostResource[]>;
 	/**

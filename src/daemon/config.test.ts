@@ -32,11 +32,22 @@ describe("readConfig", () => {
 		assert.deepEqual(fromEnv.defaultLayers, ["000-a", "100-b"]);
 	});
 
+	it("reads thresholds from either, and has defaults that let sandboxes in", async () => {
+		const fromFile = await readConfig({ SHALE_CONFIG: file("minFreeMemoryMiB = 0\nmaxIoPressure = 12.5") });
+		const fromEnv = await readConfig({ SHALE_MIN_FREE_MEMORY_MIB: "64", SHALE_MAX_SANDBOXES: "10" });
+		assert.deepEqual([fromFile.minFreeMemoryMiB, fromFile.maxIoPressure], [0, 12.5]);
+		assert.deepEqual([fromEnv.minFreeMemoryMiB, fromEnv.maxSandboxes], [64, 10]);
+		assert.deepEqual([fromEnv.maxIoPressure, fromEnv.maxCpuPressure, fromFile.maxSandboxes], [100, 100, 0]);
+	});
+
 	for (const [title, env, message] of [
 		["an unknown setting", { SHALE_CONFIG: join(folder, "unknown.toml") }, /"datum"/],
 		["a relative folder", { SHALE_DATA: "data" }, /^SHALE_DATA: must be an absolute path/],
 		["an address without port", { SHALE_LISTEN: "127.0.0.1" }, /not HOST:PORT/],
 		["a public address without a token", { SHALE_LISTEN: "0.0.0.0:7522" }, /only loopback/],
+		["a pressure over 100 %", { SHALE_MAX_IO_PRESSURE: "101" }, /^SHALE_MAX_IO_PRESSURE: .*100/],
+		["a threshold that is no number", { SHALE_MIN_FREE_DISK_MIB: "1g" }, /^SHALE_MIN_FREE_DISK_MIB: /],
+		["a threshold below 0", { SHALE_MAX_SANDBOXES: "-1" }, /^SHALE_MAX_SANDBOXES: /],
 		["a short token", { SHALE_TOKEN: "short" }, /^SHALE_TOKEN: .*16/],
 		["a named file that does not exist", { SHALE_CONFIG: "/nowhere/x.toml" }, /\/nowhere\/x\.toml/],
 	] as const) {

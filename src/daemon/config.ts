@@ -7,6 +7,11 @@ import { errnoCode, ShaleError } from "../lib/errors.ts";
 
 const absolutePath = z.string().regex(/^\/[^\0]*$/, "must be an absolute path");
 
+/** 0 switches it off. */
+const atLeast = (value: number) => z.coerce.number().int().min(0).max(0x7fff_ffff).default(value);
+/** Percent; 100 switches it off. */
+const atMost = (value: number) => z.coerce.number().min(0).max(100).default(value);
+
 /** Every setting: the key in the file, its environment variable, its rule. docs/configuration.md lists the same. */
 export const SETTINGS = {
 	listen: { env: "SHALE_LISTEN", schema: z.string().default("127.0.0.1:7522") },
@@ -30,6 +35,16 @@ export const SETTINGS = {
 			])
 			.default(["000-base-debian", "100-nodejs24", "100-python3"]),
 	},
+	minFreeMemoryMiB: { env: "SHALE_MIN_FREE_MEMORY_MIB", schema: atLeast(256) },
+	minFreeDiskMiB: { env: "SHALE_MIN_FREE_DISK_MIB", schema: atLeast(256) },
+	minFreeProcesses: { env: "SHALE_MIN_FREE_PROCESSES", schema: atLeast(512) },
+	// Of all programs at once, which a single sandbox at its own limit does not reach on a host that does anything else.
+	maxMemoryPressure: { env: "SHALE_MAX_MEMORY_PRESSURE", schema: atMost(90) },
+	// A single program that writes makes an idle host wait for the disk most of the time.
+	maxIoPressure: { env: "SHALE_MAX_IO_PRESSURE", schema: atMost(100) },
+	// Busy CPUs make sandboxes slow, and nothing worse.
+	maxCpuPressure: { env: "SHALE_MAX_CPU_PRESSURE", schema: atMost(100) },
+	maxSandboxes: { env: "SHALE_MAX_SANDBOXES", schema: atLeast(0) },
 } as const;
 
 const configSchema = z.strictObject({
@@ -40,6 +55,13 @@ const configSchema = z.strictObject({
 	log: SETTINGS.log.schema,
 	idsStart: SETTINGS.idsStart.schema,
 	defaultLayers: SETTINGS.defaultLayers.schema,
+	minFreeMemoryMiB: SETTINGS.minFreeMemoryMiB.schema,
+	minFreeDiskMiB: SETTINGS.minFreeDiskMiB.schema,
+	minFreeProcesses: SETTINGS.minFreeProcesses.schema,
+	maxMemoryPressure: SETTINGS.maxMemoryPressure.schema,
+	maxIoPressure: SETTINGS.maxIoPressure.schema,
+	maxCpuPressure: SETTINGS.maxCpuPressure.schema,
+	maxSandboxes: SETTINGS.maxSandboxes.schema,
 });
 
 export type Config = z.infer<typeof configSchema> & {

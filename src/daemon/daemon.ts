@@ -11,12 +11,16 @@ import { type LayerStore, openLayerStore } from "../layers/store.ts";
 import { type CleanupStack, withCleanup } from "../lib/cleanup.ts";
 import type { Log } from "../lib/log.ts";
 import { packageRoot } from "../lib/package-root.ts";
-import { detectCgroups, prepareCgroups } from "../linux/cgroups.ts";
-import { Jailer } from "../linux/jailer.ts";
+import { detectCgroups, parentsOf, prepareCgroups } from "../linux/cgroups.ts";
+import { ResidentJailer } from "../linux/resident-jailer.ts";
+import { EventLog } from "../sandbox/events.ts";
 import { readMachine } from "../sandbox/machine.ts";
+import { layerSource } from "../sandbox/resource-sources.ts";
 import { openSandboxes } from "../sandbox/sandboxes.ts";
 import { SandboxStore } from "../sandbox/store.ts";
 import { type Config, daemonPaths } from "./config.ts";
+import { DiskGuard } from "./disk-guard.ts";
+import { hostReadings } from "./host-readings.ts";
 import { LayerCatalogue } from "./layer-catalogue.ts";
 import { listen } from "./listen.ts";
 import { findNativePrograms } from "./native-programs.ts";
@@ -56,12 +60,15 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 	cleanup.add(() => store.close());
 	const layerStore = await openLayerStore(paths.layers);
 	const { jailer, mounts, backend } = await openBackend({ config, layerStore, log }, cleanup);
+	const host = hostReadings(config);
 	const layers = new LayerCatalogue({
 		store: layerStore,
 		mounts,
 		recipeFolders: [paths.recipes, join(packageRoot(), "recipes")],
 		defaultLayers: config.defaultLayers,
+		diskGuard: new DiskGuard({ readFreeMiB: host.diskMiB, minFreeMiB: config.minFreeDiskMiB }),
 	});
+	const events = new EventLog();
 	const sandboxes = await openSandboxes({
 		store,
 		layers,
@@ -69,9 +76,12 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 		slots: Math.floor((LAST_ID - config.idsStart) / ID_RANGE_SIZE),
 		machine: readMachine(config.data),
 		log,
+		events,
+		admission: { thresholds: config, host },
+		resources: [layerSource(layerStore)],
 	});
 	cleanup.add(() => sandboxes.close());
-	const operations = createOperations({ sandboxes, layers, backends: [backend] });
+	const operations = createOperations({ sandboxes, layers, backends: [backend], events, log });
 	const isBusy = () => sandboxes.count > 0 || layers.isBuilding;
 	const server = await listen({ config, operations, log, idleExit, isBusy });
 	cleanup.add(() => server.close());
@@ -92,19 +102,25 @@ interface BackendNeeds {
 async function openBackend({ config, layerStore, log }: BackendNeeds, cleanup: CleanupStack) {
 	const paths = daemonPaths(config);
 	const { jailer: jailerPath, agent: agentPath, emptyImage: emptyImageHostPath } = findNativePrograms();
-	const allow = [config.run, paths.uppers];
-	const jailer = await Jailer.start({ jailerPath, agentPath, runDir: paths.jailer, allow });
+	const cgroups = await prepareCgroups(await detectCgroups({ parent: cgroupParent(config.data) }));
+	const jailer = await ResidentJailer.start({
+		jailerPath,
+		agentPath,
+		runDir: paths.jailer,
+		allow: [config.run, paths.uppers],
+		cgroups: [...parentsOf(cgroups)],
+		onDeath: (error) => log.error({ err: error }, "the jailer died"),
+	});
 	cleanup.add(() => jailer.close());
 	const mounts = new LayerMounts((ops) => jailer.run(ops), { store: layerStore });
 	const { idsStart, run: runHostPath } = config;
 	const backend = new NamespaceBackend({
 		jailer,
 		mounts,
-		cgroups: await prepareCgroups(await detectCgroups({ parent: cgroupParent(config.data) })),
-		socketsHostPath: paths.sockets,
-		uppersHostPath: paths.uppers,
+		cgroups,
+		folders: { sockets: paths.sockets, uppers: paths.uppers, layers: paths.layers, run: config.run },
 		idsStart,
-		idMapping: await probeIdMapping({ jailer, emptyImageHostPath, runHostPath, idsStart }),
+		idMapping: await probeIdMapping({ jailer, cgroups, emptyImageHostPath, runHostPath, idsStart }),
 		log,
 	});
 	cleanup.add(() => backend.close());

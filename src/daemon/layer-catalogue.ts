@@ -10,6 +10,7 @@ import { toStack } from "../layers/stack.ts";
 import type { LayerStore } from "../layers/store.ts";
 import { ShaleError } from "../lib/errors.ts";
 import type { CoreLayers } from "../sandbox/core.ts";
+import type { DiskGuard } from "./disk-guard.ts";
 
 export interface LayerCatalogueParts {
 	readonly store: LayerStore;
@@ -18,6 +19,7 @@ export interface LayerCatalogueParts {
 	readonly recipeFolders: readonly string[];
 	/** What a sandbox gets when it names no layers; modules that are not in the store are left out. */
 	readonly defaultLayers: readonly string[];
+	readonly diskGuard: DiskGuard;
 }
 
 export class LayerCatalogue implements LayerOperations, CoreLayers {
@@ -60,7 +62,8 @@ export class LayerCatalogue implements LayerOperations, CoreLayers {
 		image: Readable,
 		{ signal }: { readonly signal: AbortSignal },
 	): Promise<LayerManifest> {
-		return this.#parts.store.import(image, { name, signal });
+		const { store, diskGuard } = this.#parts;
+		return diskGuard.during(signal, (signal) => store.import(image, { name, signal }));
 	}
 
 	remove(name: string): Promise<void> {
@@ -76,12 +79,13 @@ export class LayerCatalogue implements LayerOperations, CoreLayers {
 
 	async build(
 		name: string,
-		options: { readonly signal: AbortSignal; readonly onProgress: OnProgress },
+		{ signal, onProgress }: { readonly signal: AbortSignal; readonly onProgress: OnProgress },
 	): Promise<LayerManifest> {
-		const recipe = await getRecipe(name, this.#parts.recipeFolders);
+		const { store, diskGuard, recipeFolders } = this.#parts;
+		const recipe = await getRecipe(name, recipeFolders);
 		this.#building++;
 		try {
-			return await buildLayer(recipe, { store: this.#parts.store, ...options });
+			return await diskGuard.during(signal, (signal) => buildLayer(recipe, { store, signal, onProgress }));
 		} finally {
 			this.#building--;
 		}

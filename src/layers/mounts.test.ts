@@ -71,6 +71,33 @@ test("a layer that is used again while it lingers stays mounted", async () => {
 	assert.deepEqual(done.slice(1), [`layer_unmount ${A}`]);
 });
 
+test("after the jailer's death layers are mounted again, and leases of before count as uses but unmount nothing", async () => {
+	const { done, mounts } = createMounts();
+	const old = await mounts.acquire(["000-a"]);
+	(await mounts.acquire(["100-b"])).release();
+	mounts.forgetAll();
+	assert.equal(mounts.isUsed("000-a"), true, "its sandbox lives on");
+	assert.equal(mounts.isMounted("000-a"), false);
+	const renewed = await mounts.acquire(["000-a"]);
+	old.release();
+	await sleep(5);
+	assert.deepEqual(done.slice(2), [`layer_mount ${A} /store/000-a.squashfs`]);
+	assert.equal(mounts.isUsed("000-a"), true);
+	renewed.release();
+	await sleep(5);
+	assert.deepEqual(done.slice(3), [`layer_unmount ${A}`]);
+});
+
+test("a layer that is only held counts as used and is not mounted", () => {
+	const { done, mounts } = createMounts();
+	const lease = mounts.hold(["000-a"]);
+	assert.equal(mounts.isUsed("000-a"), true);
+	lease.release();
+	lease.release();
+	assert.equal(mounts.isUsed("000-a"), false);
+	assert.deepEqual(done, []);
+});
+
 test("when one layer cannot be mounted, the others are given back and the next try mounts again", async () => {
 	const { done, mounts } = createMounts({ failing: B });
 	await assert.rejects(mounts.acquire(["000-a", "100-b"]), /no 100-b/);

@@ -1,6 +1,6 @@
 /**
  * Layers mounted read-only in the jailer's mount namespace, each once, shared by all sandboxes that use it, and
- * counted. The mounts die with the jailer: a new jailer needs a new LayerMounts.
+ * counted. The mounts die with the jailer.
  */
 import { type Op, op } from "../linux/plan.ts";
 import type { LayerManifest } from "./manifest.ts";
@@ -35,6 +35,8 @@ export class LayerMounts {
 	readonly #run: (ops: Op[]) => Promise<unknown>;
 	readonly #options: LayerMountsOptions;
 	readonly #mounts = new Map<string, SharedMount>();
+	/** Leases by layer; they outlast a jailer, as sandboxes do. */
+	readonly #uses = new Map<string, number>();
 
 	/** `run` has the jailer execute operations; those of a later call must not overtake those of an earlier one. */
 	constructor(run: (ops: Op[]) => Promise<unknown>, options: LayerMountsOptions) {
@@ -50,7 +52,7 @@ export class LayerMounts {
 		const { store } = this.#options;
 		const manifests = await Promise.all(names.map((name) => store.verify(name)));
 		const mounts = manifests.map((manifest) => this.#take(manifest));
-		const lease = this.#toLease(mounts);
+		const lease = this.#toLease(names, mounts);
 		try {
 			await Promise.all(mounts.map(({ ready }) => ready));
 			return lease;
@@ -60,9 +62,25 @@ export class LayerMounts {
 		}
 	}
 
+	/** Notes that these layers are in use, by a sandbox that has them already. */
+	hold(names: readonly string[]): Lease {
+		return this.#toLease(names, []);
+	}
+
 	/** Whether a lease on this layer is held. */
 	isUsed(name: string): boolean {
-		return [...this.#mounts.values()].some((mount) => mount.name === name && mount.users > 0);
+		return this.#uses.has(name);
+	}
+
+	/** Whether it is mounted here, be it without users. */
+	isMounted(name: string): boolean {
+		return [...this.#mounts.values()].some((mount) => mount.name === name);
+	}
+
+	/** The jailer has died and its mounts with it: the next users mount them again. Leases stay as they are. */
+	forgetAll(): void {
+		for (const mount of this.#mounts.values()) clearTimeout(mount.timer);
+		this.#mounts.clear();
 	}
 
 	/** Unmounts all layers. Sandboxes that still run are not disturbed: they have clones of the mounts. */
@@ -70,16 +88,24 @@ export class LayerMounts {
 		await Promise.all([...this.#mounts.values()].map((mount) => this.#unmount(mount)));
 	}
 
-	#toLease(mounts: readonly SharedMount[]): Lease {
+	#toLease(names: readonly string[], mounts: readonly SharedMount[]): Lease {
 		let isHeld = true;
+		for (const name of names) this.#uses.set(name, (this.#uses.get(name) ?? 0) + 1);
 		return {
 			mountIds: mounts.map(({ id }) => id),
 			release: () => {
 				if (!isHeld) return;
 				isHeld = false;
+				for (const name of names) this.#endUse(name);
 				for (const mount of mounts) this.#giveBack(mount);
 			},
 		};
+	}
+
+	#endUse(name: string): void {
+		const uses = (this.#uses.get(name) ?? 0) - 1;
+		if (uses > 0) this.#uses.set(name, uses);
+		else this.#uses.delete(name);
 	}
 
 	#take(manifest: LayerManifest): SharedMount {

@@ -23,15 +23,21 @@ export async function createPartial(hostFolder: string): Promise<string> {
 	return hostPath;
 }
 
+/** Host paths of the partials whose process is gone. */
+export async function listStalePartials(hostFolder: string): Promise<string[]> {
+	const stale: string[] = [];
+	for (const name of await readdir(hostFolder)) {
+		if (name.startsWith(PREFIX) && (await isStale(hostFolder, name))) stale.push(join(hostFolder, name));
+	}
+	return stale;
+}
+
 /** Removes the partials whose process is gone. One that cannot be removed stays for the next time. */
 export async function removeStalePartials(
 	hostFolder: string,
 	onError: (error: unknown) => void,
 ): Promise<void> {
-	for (const name of await readdir(hostFolder)) {
-		if (!name.startsWith(PREFIX) || !(await isStale(hostFolder, name))) continue;
-		await removeTree(join(hostFolder, name)).catch(onError);
-	}
+	for (const hostPath of await listStalePartials(hostFolder)) await removeTree(hostPath).catch(onError);
 }
 
 async function isStale(hostFolder: string, name: string): Promise<boolean> {

@@ -11,7 +11,7 @@ import { pipeline } from "node:stream/promises";
 import { syncFolder, writeFileAtomic } from "../lib/atomic-file.ts";
 import { errnoCode, ShaleError } from "../lib/errors.ts";
 import { formatManifest, type LayerManifest, type LayerSource, parseManifest } from "./manifest.ts";
-import { createPartial, removeStalePartials, removeTree } from "./partials.ts";
+import { createPartial, listStalePartials, removeStalePartials, removeTree } from "./partials.ts";
 import type { OnProgress } from "./progress.ts";
 import { checkSquashfs } from "./squashfs.ts";
 import { LAYER_NAME_PATTERN, parseLayerName } from "./stack.ts";
@@ -47,8 +47,9 @@ export async function openLayerStore(
 	{ onCleanupError = () => {} }: { readonly onCleanupError?: (error: unknown) => void } = {},
 ): Promise<LayerStore> {
 	await mkdir(hostFolder, { recursive: true });
-	await removeStalePartials(hostFolder, onCleanupError);
-	return new LayerStore(hostFolder);
+	const store = new LayerStore(hostFolder);
+	await store.removeStalePartials(onCleanupError);
+	return store;
 }
 
 export class LayerStore {
@@ -163,6 +164,16 @@ export class LayerStore {
 	/** An empty folder on the store's file system to make an image in; the caller removes it with removeTree. */
 	createWorkFolder(): Promise<string> {
 		return createPartial(this.hostFolder);
+	}
+
+	/** Host paths of what dead processes left half-made. */
+	listStalePartials(): Promise<string[]> {
+		return listStalePartials(this.hostFolder);
+	}
+
+	/** What cannot be removed stays for the next time. */
+	removeStalePartials(onError: (error: unknown) => void = () => undefined): Promise<void> {
+		return removeStalePartials(this.hostFolder, onError);
 	}
 
 	/** Copies an image, given as a stream or a file, into the store. */

@@ -1,36 +1,49 @@
-/** Acts on the processes in a sandbox's cgroups: list, freeze, thaw, kill; and finds the cgroups that are there. */
-import { readdir, readFile, writeFile } from "node:fs/promises";
+/** Finds the cgroups of sandboxes and the processes in them, and kills these. Reading needs no privilege; the jailer acts. */
+import { access, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errnoCode, ShaleError } from "../lib/errors.ts";
 import { type CgroupLayout, type Controller, HOST_LEAF } from "./cgroup-layout.ts";
-import type { CgroupPaths } from "./cgroup-plan.ts";
+import { type CgroupPaths, hierarchiesOf, parentsOf } from "./cgroup-plan.ts";
+import { PlanError } from "./jailer.ts";
+import { type Op, op } from "./plan.ts";
 
-/** The kernel freezes in about 3 ms; a process inside a slow system call takes longer. */
-const FREEZE_DEADLINE_MS = 5000;
 const KILL_DEADLINE_MS = 10_000;
 const PAUSE_MS = 2;
 
+/** Has the jailer execute operations. */
+export type RunOps = (ops: readonly Op[]) => Promise<unknown>;
+
 /** All cgroups below the layout's parent: one entry a sandbox, whichever hierarchies still have it. */
-export async function listCgroups({ unified, v1 }: CgroupLayout): Promise<CgroupPaths[]> {
-	const found = new Map<string, { unified: string | undefined; v1: Partial<Record<Controller, string>> }>();
-	const entry = (name: string) => {
-		const known = found.get(name) ?? { unified: undefined, v1: {} };
-		found.set(name, known);
-		return known;
-	};
-	if (unified !== undefined) {
-		for (const name of await listChildren(unified.parentHostPath)) {
-			entry(name).unified = join(unified.parentHostPath, name);
-		}
-	}
-	for (const [controller, parentHostPath] of Object.entries(v1)) {
+export async function listCgroups(layout: CgroupLayout): Promise<CgroupPaths[]> {
+	const names = new Map<string, string[]>();
+	for (const parentHostPath of parentsOf(layout)) {
 		for (const name of await listChildren(parentHostPath)) {
-			entry(name).v1[controller as Controller] = join(parentHostPath, name);
+			names.set(name, [...(names.get(name) ?? []), join(parentHostPath, name)]);
 		}
 	}
-	found.delete(HOST_LEAF);
-	return [...found].map(([name, paths]) => ({ name, ...paths }));
+	names.delete(HOST_LEAF);
+	return [...names].map(([name, hostPaths]) => toPaths(layout, name, new Set(hostPaths)));
+}
+
+/** The cgroups of one sandbox, as far as they are there. */
+export async function findCgroups(layout: CgroupLayout, name: string): Promise<CgroupPaths> {
+	const there = new Set<string>();
+	for (const parentHostPath of parentsOf(layout)) {
+		const hostPath = join(parentHostPath, name);
+		if (await exists(hostPath)) there.add(hostPath);
+	}
+	return toPaths(layout, name, there);
+}
+
+function toPaths({ unified, v1 }: CgroupLayout, name: string, there: ReadonlySet<string>): CgroupPaths {
+	const found: Partial<Record<Controller, string>> = {};
+	for (const [controller, parentHostPath] of Object.entries(v1)) {
+		const hostPath = join(parentHostPath, name);
+		if (there.has(hostPath)) found[controller as Controller] = hostPath;
+	}
+	const hostPath = unified && join(unified.parentHostPath, name);
+	return { name, unified: hostPath !== undefined && there.has(hostPath) ? hostPath : undefined, v1: found };
 }
 
 /** Host pids in the sandbox's cgroups and in those that it made below. Zombies are not among them. */
@@ -48,86 +61,35 @@ async function collectProcesses(hostPath: string, into: Set<number>): Promise<vo
 }
 
 /**
- * Stops all processes where they are; returns when all have stopped. Throws `unsupported` without a hierarchy that
- * can, and `timeout` (thawed again) when a process is stuck in the kernel.
+ * Kills every process and returns when none is left; fine when the cgroups are gone. Throws `timeout` when a process
+ * is stuck in the kernel.
  */
-export async function freeze(paths: CgroupPaths): Promise<void> {
-	await writeFreezer(paths, true);
-	const deadline = Date.now() + FREEZE_DEADLINE_MS;
-	while (!(await isFrozen(paths))) {
-		if (Date.now() > deadline) {
-			await thaw(paths);
-			throw new ShaleError("timeout", `Freezing ${paths.name} took over ${FREEZE_DEADLINE_MS} ms`, {
-				hint: "One of its processes is stuck in a system call; it runs again.",
-			});
-		}
-		await sleep(PAUSE_MS);
-	}
-}
-
-/** Lets the processes go on. May be repeated. */
-export async function thaw(paths: CgroupPaths): Promise<void> {
-	await writeFreezer(paths, false);
-}
-
-/**
- * Kills every process and returns when none is left; fine when the cgroups are gone. Works on frozen sandboxes.
- * Throws `timeout` when a process is stuck in the kernel.
- */
-export async function killAndWait(paths: CgroupPaths): Promise<void> {
+export async function killAndWait(run: RunOps, paths: CgroupPaths): Promise<void> {
 	const deadline = Date.now() + KILL_DEADLINE_MS;
+	// The unified one has all processes and takes them at once, also against a fork bomb.
+	let hostPaths = paths.unified === undefined ? hierarchiesOf(paths) : new Set([paths.unified]);
 	for (;;) {
-		const hostPids = await killRound(paths);
+		const hostPids = await listProcesses(paths);
 		if (hostPids.length === 0) return;
 		if (Date.now() > deadline) {
 			throw new ShaleError("timeout", `Killing ${paths.name}: processes ${hostPids.join(", ")} do not end`, {
 				hint: "They are stuck in the kernel, most likely on a disk or network filesystem.",
 			});
 		}
+		await run([...hostPaths].map(op.cgroupKill));
+		hostPaths = hierarchiesOf(paths);
+		if (paths.v1.freezer !== undefined) await thaw(run, paths.v1.freezer);
 		await sleep(PAUSE_MS);
 	}
 }
 
-/** Returns the processes that it found. */
-async function killRound(paths: CgroupPaths): Promise<number[]> {
-	const { unified, v1 } = paths;
-	// cgroup.kill (Linux 5.14) takes all at once, also against a fork bomb.
-	if (unified !== undefined) await writeIfThere(join(unified, "cgroup.kill"), "1");
-	const hostPids = await listProcesses(paths);
-	for (const hostPid of hostPids) sendKill(hostPid);
-	// A v1 freezer holds even killed processes.
-	if (v1.freezer !== undefined) await writeIfThere(join(v1.freezer, "freezer.state"), "THAWED");
-	return hostPids;
-}
-
-function sendKill(hostPid: number): void {
+/** A v1 freezer holds even killed processes. */
+async function thaw(run: RunOps, freezerHostPath: string): Promise<void> {
 	try {
-		process.kill(hostPid, "SIGKILL");
+		await run([op.cgroupWrite(join(freezerHostPath, "freezer.state"), "THAWED")]);
 	} catch (error) {
-		if (errnoCode(error) !== "ESRCH") throw error;
+		if (!(error instanceof PlanError && GONE.has(error.errnoName))) throw error;
 	}
-}
-
-async function writeFreezer({ name, unified, v1 }: CgroupPaths, frozen: boolean): Promise<void> {
-	if (unified !== undefined) await writeFile(join(unified, "cgroup.freeze"), frozen ? "1" : "0");
-	else if (v1.freezer !== undefined)
-		await writeFile(join(v1.freezer, "freezer.state"), frozen ? "FROZEN" : "THAWED");
-	else {
-		throw new ShaleError("unsupported", `${name} cannot be paused: it has no cgroup that freezes`, {
-			hint: "Mount cgroup v2, or the v1 freezer controller.",
-		});
-	}
-}
-
-async function isFrozen({ unified, v1 }: CgroupPaths): Promise<boolean> {
-	if (unified !== undefined) return /^frozen 1$/m.test(await readOrEmpty(join(unified, "cgroup.events")));
-	return (
-		v1.freezer !== undefined && (await readOrEmpty(join(v1.freezer, "freezer.state"))).trim() === "FROZEN"
-	);
-}
-
-function hierarchiesOf({ unified, v1 }: CgroupPaths): Set<string> {
-	return new Set([...(unified === undefined ? [] : [unified]), ...Object.values(v1)]);
 }
 
 const GONE = new Set(["ENOENT", "ENODEV"]);
@@ -152,10 +114,9 @@ async function readOrEmpty(hostPath: string): Promise<string> {
 	}
 }
 
-async function writeIfThere(hostPath: string, value: string): Promise<void> {
-	try {
-		await writeFile(hostPath, value);
-	} catch (error) {
-		if (!GONE.has(errnoCode(error) ?? "")) throw error;
-	}
+async function exists(hostPath: string): Promise<boolean> {
+	return access(hostPath).then(
+		() => true,
+		() => false,
+	);
 }

@@ -143,18 +143,23 @@ export function planCreate(layout: CgroupLayout, name: string, limits: SandboxLi
 }
 
 /** Takes the cgroups of a dead sandbox away; fine when they are gone already. */
-export function planRemove({ unified, v1 }: CgroupPaths): readonly Op[] {
-	const hostPaths = new Set([...(unified === undefined ? [] : [unified]), ...Object.values(v1)]);
-	return [...hostPaths].map(op.cgroupRemove);
+export function planRemove(paths: CgroupPaths): readonly Op[] {
+	return [...hierarchiesOf(paths)].map(op.cgroupRemove);
+}
+
+/** Each of the sandbox's cgroups once, the unified one first. */
+export function hierarchiesOf({ unified, v1 }: CgroupPaths): ReadonlySet<string> {
+	return new Set([...(unified === undefined ? [] : [unified]), ...Object.values(v1)]);
 }
 
 /** Takes the parents of sandboxes' cgroups away, which must have none left. */
-export function planRemoveParents({ unified, v1 }: CgroupLayout): readonly Op[] {
-	const hostPaths = new Set([
-		...(unified === undefined ? [] : [unified.parentHostPath]),
-		...Object.values(v1),
-	]);
-	return [...hostPaths].map(op.cgroupRemove);
+export function planRemoveParents(layout: CgroupLayout): readonly Op[] {
+	return [...parentsOf(layout)].map(op.cgroupRemove);
+}
+
+/** The parents of sandboxes' cgroups, in each hierarchy that Shale uses. */
+export function parentsOf({ unified, v1 }: CgroupLayout): ReadonlySet<string> {
+	return new Set([...(unified === undefined ? [] : [unified.parentHostPath]), ...Object.values(v1)]);
 }
 
 function isAsked(value: SandboxLimits[keyof SandboxLimits]): boolean {

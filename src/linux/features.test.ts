@@ -13,6 +13,7 @@ const GOOD: Readonly<Record<string, string>> = {
 	"proc/self/mountinfo": "",
 	"proc/self/cgroup": "0::/\n",
 	"proc/swaps": "Filename\n",
+	"proc/pressure/memory": "",
 	"dev/loop-control": "",
 	...Object.fromEntries(
 		["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"].map((name) => [`proc/self/ns/${name}`, ""]),
@@ -45,6 +46,7 @@ test("each thing that is missing is named with its fix", async (t) => {
 		"proc/sys/user/max_user_namespaces": "0\n",
 		"proc/sys/kernel/seccomp/actions_avail": undefined,
 		"proc/filesystems": "nodev\ttmpfs\n\text4\nnodev\tmqueue\n",
+		"proc/pressure/memory": undefined,
 		"dev/loop-control": undefined,
 		"proc/self/ns/time": undefined,
 	});

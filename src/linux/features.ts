@@ -40,6 +40,7 @@ export async function detectKernelFeatures({
 		checkLoopDevices,
 		checkSeccomp,
 		checkCgroups,
+		checkPressure,
 	];
 	return Promise.all(checks.map((check) => check(host)));
 }
@@ -170,5 +171,17 @@ async function checkCgroups(host: Host): Promise<KernelFeature> {
 		...(!ok && {
 			fix: "Run as root with a writable /sys/fs/cgroup, or as a service with Delegate=yes; memory may need cgroup_enable=memory.",
 		}),
+	};
+}
+
+async function checkPressure(host: Host): Promise<KernelFeature> {
+	const ok = (await host.list("proc/pressure")).includes("memory");
+	return {
+		name: "pressure",
+		ok,
+		detail: ok ? "/proc/pressure" : "the kernel does not tell how long programs wait",
+		// Creating is then refused by what is free alone.
+		required: false,
+		...(!ok && { fix: "Boot with psi=1, on a kernel with CONFIG_PSI." }),
 	};
 }

@@ -1,51 +1,22 @@
 /** The client against a jailer that is a script: what it makes of replies, of exits, and of a jailer that dies. */
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import test, { type TestContext } from "node:test";
-import { Jailer, PlanError } from "./jailer.ts";
+import { writeScriptedJailer } from "../../test/support/scripted-jailer.ts";
+import { Jailer, type JailerExit, PlanError } from "./jailer.ts";
 import { op } from "./plan.ts";
 
-/** `handle(request, id, reply)` runs for every request; the first is the empty plan that `start` sends. */
 async function startScripted(context: TestContext, handle: string, signal?: AbortSignal): Promise<Jailer> {
-	const folder = mkdtempSync(join(tmpdir(), "shale-jailer-unit-"));
-	context.after(() => rmSync(folder, { recursive: true }));
-	const jailerPath = join(folder, "jailer.cjs");
-	const script = `#!${process.execPath}
-		const { Socket } = require("node:net");
-		const socket = new Socket({ fd: 3 });
-		const u32 = (...numbers) => Buffer.from(Uint32Array.from(numbers).buffer);
-		const frame = (id, type, payload) =>
-			Buffer.concat([u32(payload.length, id), Buffer.of(type), payload]);
-		const reply = (id, type, payload) => socket.write(frame(id, type, payload));
-		let received = Buffer.alloc(0), first = true;
-		socket.on("end", () => process.exit(0));
-		socket.on("data", (chunk) => {
-			received = Buffer.concat([received, chunk]);
-			while (received.length >= 9 && received.length >= 9 + received.readUInt32LE(0)) {
-				const length = received.readUInt32LE(0), id = received.readUInt32LE(4);
-				const request = { type: received[8], payload: received.subarray(9, 9 + length) };
-				received = received.subarray(9 + length);
-				if (first) { first = false; reply(id, 1, u32(0)); continue; }
-				(${handle})(request, id, reply);
-			}
-		});`;
-	writeFileSync(jailerPath, script, { mode: 0o755 });
-	const options = { jailerPath, agentPath: "/agent", runDir: folder };
+	const options = writeScriptedJailer(context, handle);
 	const jailer = await Jailer.start(signal === undefined ? options : { ...options, signal });
 	context.after(() => jailer.close());
 	return jailer;
 }
 
-const EXITED = `Buffer.concat([u32(77, 0x0700), Buffer.from(BigUint64Array.of(1500n, 2500n, 640n).buffer)])`;
+const EXITED = `Buffer.concat([u32(77, 0x0700), Buffer.from(BigUint64Array.of(1500n, 2500n, 640n).buffer), Buffer.of(1)])`;
 
 test("a plan's reply is the child's pid", async (context) => {
-	const jailer = await startScripted(
-		context,
-		`({ payload }, id) => reply(id, 1, u32(payload.readUInt32LE(8)))`,
-	);
-	assert.deepEqual(await jailer.run([op.guest(), op.guest()]), { hostPid: 2 });
+	const jailer = await startScripted(context, `({ payload }, id) => ok(id, payload.readUInt32LE(8))`);
+	assert.deepEqual(await jailer.run([op.guest(), op.guest()]), { hostPid: 2, startTicks: 902 });
 });
 
 test("a failed plan names operation, errno, phase and path", async (context) => {
@@ -64,14 +35,14 @@ test("a failed plan names operation, errno, phase and path", async (context) => 
 test("replies are matched by request, and exits that come with them are not lost", async (context) => {
 	const handle = `({ payload }, id) => {
 		if (payload.readUInt32LE(8) === 1) return;
-		reply(id, 1, u32(77));
+		ok(id, 77);
 		reply(0, 3, ${EXITED});
-		reply(id - 1, 1, u32(1));
+		ok(id - 1, 1);
 	}`;
 	const jailer = await startScripted(context, handle);
 	const first = jailer.run([op.guest()]);
 	const { hostPid } = await jailer.run([]);
-	assert.deepEqual(await first, { hostPid: 1 });
+	assert.deepEqual(await first, { hostPid: 1, startTicks: 901 });
 	const exit = await new Promise((resolve) => jailer.onExit(hostPid, resolve));
 	assert.deepEqual(exit, {
 		hostPid: 77,
@@ -83,7 +54,7 @@ test("replies are matched by request, and exits that come with them are not lost
 });
 
 test("a listener that was taken back hears nothing", async (context) => {
-	const handle = `(_, id) => { reply(0, 3, ${EXITED}); reply(id, 1, u32(5)); }`;
+	const handle = `(_, id) => { reply(0, 3, ${EXITED}); ok(id, 5); }`;
 	const jailer = await startScripted(context, handle);
 	const heard: string[] = [];
 	const stop = jailer.onExit(77, () => heard.push("stopped"));
@@ -91,6 +62,19 @@ test("a listener that was taken back hears nothing", async (context) => {
 	stop();
 	await jailer.run([]);
 	assert.deepEqual(heard, ["kept"]);
+});
+
+test("watch asks for pid, start and cgroup, and the end of such a child may be unknown", async (context) => {
+	const handle = `({ type, payload }, id) => {
+		const asked = [type, payload.readUInt32LE(0), payload.readBigUInt64LE(4), payload.toString("utf8", 12)].join();
+		if (asked !== "3,77,4294967298,/sys/fs/cgroup/x\\0") throw new Error(asked);
+		ok(id, 77);
+		reply(0, 3, Buffer.concat([u32(77, 0xff00), Buffer.alloc(25)]));
+	}`;
+	const jailer = await startScripted(context, handle);
+	assert.equal(await jailer.watch({ hostPid: 77, startTicks: 2 ** 32 + 2 }, "/sys/fs/cgroup/x"), true);
+	const exit = await new Promise<JailerExit>((resolve) => jailer.onExit(77, resolve));
+	assert.equal(exit.waitStatus, undefined);
 });
 
 test("kill takes a child that is gone for done, and passes on every other error", async (context) => {

@@ -8,16 +8,28 @@ import { constants } from "node:os";
 import { dirname } from "node:path";
 import type { Duplex } from "node:stream";
 import { ShaleError } from "../lib/errors.ts";
+import { type ExitListener, ExitListeners } from "./exit-listeners.ts";
 import { encodePlan, OPS, type OpName, type Plan } from "./plan.ts";
 
 /** The whole of a child's life, as wait4(2) tells it. */
 export interface JailerExit {
 	readonly hostPid: number;
-	/** As wait(2) has it: exit code in bits 8–15, or the signal in bits 0–6. */
-	readonly waitStatus: number;
+	/**
+	 * As wait(2) has it: exit code in bits 8–15, or the signal in bits 0–6. Undefined for a child of an earlier jailer
+	 * whose end nobody saw.
+	 */
+	readonly waitStatus: number | undefined;
+	/** These three are 0 for a child of an earlier jailer. */
 	readonly userTimeMs: number;
 	readonly systemTimeMs: number;
 	readonly maxRssKiB: number;
+}
+
+/** A child of a jailer, named so that an other jailer recognises it. */
+export interface JailerChild {
+	readonly hostPid: number;
+	/** When it began: field 22 of its stat, proc_pid_stat(5). No other process has both numbers until a reboot. */
+	readonly startTicks: number;
 }
 
 export type PlanPhase = "decode" | "host" | "guest";
@@ -63,20 +75,23 @@ export interface StartJailerOptions {
 	 * exist. Default: the folder that runDir lies in.
 	 */
 	readonly allow?: readonly string[];
+	/**
+	 * Below which cgroups plans may act and children of earlier jailers may be, 8 at most. Default: plans in the whole
+	 * tree, and no such children.
+	 */
+	readonly cgroups?: readonly string[];
 	/** Ends the wait for the start, and nothing after it. */
 	readonly signal?: AbortSignal;
 }
 
 const SOCKET_FD = 3;
-const REQUEST = { plan: 1, kill: 2 } as const;
+const REQUEST = { plan: 1, kill: 2, watch: 3 } as const;
 const REPLY = { ok: 1, error: 2, exited: 3 } as const;
 const HEADER_BYTES = 9;
 /** The jailer's longest reply is far below this. */
 const MAX_REPLY_BYTES = 4096;
 const MAX_STDERR_CHARS = 4096;
 const START_DEADLINE_MS = 10_000;
-/** Exits that nobody asked about yet: a child may be gone before its launcher hears that it runs. */
-const MAX_UNCLAIMED_EXITS = 1024;
 const PHASES: readonly PlanPhase[] = ["decode", "host", "guest"];
 
 const OP_NAMES: ReadonlyMap<number, OpName> = new Map(
@@ -94,8 +109,6 @@ interface Waiter {
 	reject(error: unknown): void;
 }
 
-type ExitListener = (exit: JailerExit) => void;
-
 /** A running jailer. When it dies, its sandboxes live on, and every pending call fails with `unavailable`. */
 export class Jailer {
 	/** Resolves when the jailer has ended, for whatever reason. */
@@ -103,12 +116,11 @@ export class Jailer {
 	readonly #child: ChildProcess;
 	readonly #socket: Duplex;
 	readonly #waiters = new Map<number, Waiter>();
-	readonly #listeners = new Map<number, Set<ExitListener>>();
-	readonly #unclaimed = new Map<number, JailerExit>();
+	readonly #exits = new ExitListeners();
 	#received: Buffer = Buffer.alloc(0);
 	#nextId = 1;
 	#stderr = "";
-	#ended = false;
+	#endedBecause: string | undefined;
 
 	private constructor(child: ChildProcess) {
 		this.#child = child;
@@ -133,14 +145,14 @@ export class Jailer {
 	 * Starts a jailer and waits until it answers. Needs root.
 	 * @throws ShaleError `unavailable` with what the jailer said, `timeout`, or the signal's reason.
 	 */
-	static async start({ jailerPath, agentPath, runDir, allow, signal }: StartJailerOptions): Promise<Jailer> {
+	static async start(options: StartJailerOptions): Promise<Jailer> {
+		const { jailerPath, signal } = options;
 		signal?.throwIfAborted();
-		const allowed = (allow ?? [dirname(runDir)]).flatMap((folder) => ["--allow", folder]);
-		const child = spawn(
-			jailerPath,
-			["serve", String(SOCKET_FD), "--agent", agentPath, "--run-dir", runDir, ...allowed],
-			{ stdio: ["ignore", "ignore", "pipe", "pipe"], env: {}, cwd: "/" },
-		);
+		const child = spawn(jailerPath, toArguments(options), {
+			stdio: ["ignore", "ignore", "pipe", "pipe"],
+			env: {},
+			cwd: "/",
+		});
 		const jailer = new Jailer(child);
 		const deadline = AbortSignal.timeout(START_DEADLINE_MS);
 		const abort = AbortSignal.any(signal === undefined ? [deadline] : [deadline, signal]);
@@ -160,13 +172,30 @@ export class Jailer {
 	}
 
 	/**
-	 * Runs a plan to the point where its program runs (or waits in `wait_fifo`). `hostPid` is 0 without `clone`.
+	 * Runs a plan to the point where its program runs (or waits in `wait_fifo`). Without `clone` both numbers are 0.
 	 * @throws PlanError when an operation fails; ShaleError `invalid_argument` for a plan that cannot be encoded,
 	 * `unavailable` when the jailer is gone: then it is unknown how far the plan got.
 	 */
-	async run(plan: Plan): Promise<{ hostPid: number }> {
+	async run(plan: Plan): Promise<JailerChild> {
 		const payload = await this.#request(REQUEST.plan, encodePlan(plan));
-		return { hostPid: payload.readUInt32LE(0) };
+		return { hostPid: payload.readUInt32LE(0), startTicks: Number(payload.readBigUInt64LE(4)) };
+	}
+
+	/**
+	 * Takes over a child of an earlier jailer: from now on it is as if this one had cloned it. `cgroupHostPath` is one of
+	 * the cgroups that it is in. False when it is dead, or when the process is no sandbox; may be repeated.
+	 */
+	async watch({ hostPid, startTicks }: JailerChild, cgroupHostPath: string): Promise<boolean> {
+		const numbers = Buffer.alloc(12);
+		numbers.writeUInt32LE(hostPid, 0);
+		numbers.writeBigUInt64LE(BigInt(startTicks), 4);
+		try {
+			await this.#request(REQUEST.watch, Buffer.concat([numbers, Buffer.from(`${cgroupHostPath}\0`)]));
+			return true;
+		} catch (error) {
+			if (error instanceof PlanError && ["ESRCH", "EPERM"].includes(error.errnoName)) return false;
+			throw error;
+		}
 	}
 
 	/** Sends a signal to a child of this jailer. A child that is gone is no error. */
@@ -183,15 +212,19 @@ export class Jailer {
 
 	/** Calls `listener` once when the child has ended, also when it already has. Returns how to stop listening. */
 	onExit(hostPid: number, listener: ExitListener): () => void {
-		const exit = this.#unclaimed.get(hostPid);
-		const listeners = this.#listeners.get(hostPid) ?? new Set();
-		listeners.add(listener);
-		this.#listeners.set(hostPid, listeners);
-		if (exit !== undefined) queueMicrotask(() => this.#tellExit(exit));
-		return () => {
-			listeners.delete(listener);
-			if (listeners.size === 0 && this.#listeners.get(hostPid) === listeners) this.#listeners.delete(hostPid);
-		};
+		return this.#exits.on(hostPid, listener);
+	}
+
+	/** From then on every call fails. */
+	get hasEnded(): boolean {
+		return this.#endedBecause !== undefined;
+	}
+
+	/** Why calls fail once it has ended. */
+	get goneError(): ShaleError {
+		const said = this.#stderr.trim();
+		const why = this.#endedBecause ?? "it is ending";
+		return new ShaleError("unavailable", `the jailer is gone (${why})${said === "" ? "" : `: ${said}`}`);
 	}
 
 	/** Ends the jailer; its sandboxes live on. May be called twice. */
@@ -201,7 +234,7 @@ export class Jailer {
 	}
 
 	#request(type: number, payload: Uint8Array): Promise<Buffer> {
-		if (this.#ended) return Promise.reject(this.#goneError("it has ended"));
+		if (this.hasEnded) return Promise.reject(this.goneError);
 		const id = this.#nextId;
 		this.#nextId = id === 0xffff_ffff ? 1 : id + 1;
 		const header = Buffer.alloc(HEADER_BYTES);
@@ -234,55 +267,46 @@ export class Jailer {
 
 	#dispatch(id: number, type: number, payload: Buffer): void {
 		if (type === REPLY.exited) {
-			this.#tellExit(parseExit(payload));
+			this.#exits.tell(parseExit(payload));
 			return;
 		}
 		const waiter = this.#waiters.get(id);
 		this.#waiters.delete(id);
 		if (type === REPLY.ok) {
-			// A new child: an exit that is still kept under its pid was another's.
-			this.#unclaimed.delete(payload.readUInt32LE(0));
+			this.#exits.renew(payload.readUInt32LE(0));
 			waiter?.resolve(payload);
 		} else {
 			waiter?.reject(parseFailure(payload));
 		}
 	}
 
-	#tellExit(exit: JailerExit): void {
-		const listeners = this.#listeners.get(exit.hostPid);
-		if (listeners === undefined) {
-			this.#keepUnclaimed(exit);
-			return;
-		}
-		this.#listeners.delete(exit.hostPid);
-		this.#unclaimed.delete(exit.hostPid);
-		for (const listener of listeners) listener(exit);
-	}
-
-	#keepUnclaimed(exit: JailerExit): void {
-		this.#unclaimed.set(exit.hostPid, exit);
-		const [oldest] = this.#unclaimed.keys();
-		if (this.#unclaimed.size > MAX_UNCLAIMED_EXITS && oldest !== undefined) this.#unclaimed.delete(oldest);
-	}
-
-	#goneError(why: string): ShaleError {
-		const said = this.#stderr.trim();
-		return new ShaleError("unavailable", `the jailer is gone (${why})${said === "" ? "" : `: ${said}`}`);
-	}
-
 	#end(why: string): void {
-		this.#ended = true;
+		this.#endedBecause = why;
 		this.#socket.destroy();
-		const error = this.#goneError(why);
+		const error = this.goneError;
 		for (const { reject } of this.#waiters.values()) reject(error);
 		this.#waiters.clear();
 	}
 }
 
+function toArguments({
+	agentPath,
+	runDir,
+	allow = [dirname(runDir)],
+	cgroups = [],
+}: StartJailerOptions): string[] {
+	return [
+		...["serve", String(SOCKET_FD), "--agent", agentPath, "--run-dir", runDir],
+		...allow.flatMap((folder) => ["--allow", folder]),
+		...cgroups.flatMap((hostPath) => ["--cgroup", hostPath]),
+	];
+}
+
 function parseExit(payload: Buffer): JailerExit {
+	const isKnown = payload.readUInt8(32) === 1;
 	return {
 		hostPid: payload.readUInt32LE(0),
-		waitStatus: payload.readUInt32LE(4),
+		waitStatus: isKnown ? payload.readUInt32LE(4) : undefined,
 		userTimeMs: Number(payload.readBigUInt64LE(8)) / 1000,
 		systemTimeMs: Number(payload.readBigUInt64LE(16)) / 1000,
 		maxRssKiB: Number(payload.readBigUInt64LE(24)),

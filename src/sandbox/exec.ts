@@ -30,7 +30,7 @@ async function run(
 	signal?.addEventListener("abort", kill, { once: true });
 	if (signal?.aborted) kill();
 	try {
-		const feeding = request.stdin ? feed(process, request.stdin) : undefined;
+		const feeding = request.stdin ? feed(agent, process.id, request.stdin) : undefined;
 		const output = await capture(process, request.maxOutputBytes ?? DEFAULT_OUTPUT_BYTES);
 		const exit = toExit(await process.exited);
 		await feeding;
@@ -57,7 +57,7 @@ async function capture(process: AgentProcess, limitBytes: number) {
 }
 
 /** A program that closes its stdin early or exits makes no error: its exit tells what happened. */
-async function feed(process: AgentProcess, stdin: Uint8Array): Promise<void> {
-	await process.writeStdin(stdin).catch(() => undefined);
-	process.closeStdin();
+async function feed(agent: AgentConnection, processId: string, stdin: Uint8Array): Promise<void> {
+	await agent.writeStdin(processId, stdin).catch(() => undefined);
+	await agent.closeStdin(processId).catch(() => undefined);
 }

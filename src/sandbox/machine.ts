@@ -6,13 +6,8 @@ import type { Machine } from "./resolve.ts";
 
 /** @param dataHostPath the folder in which disk uppers are made. */
 export function readMachine(dataHostPath: string): Machine {
-	return {
-		...HOST_FACTS,
-		freeDiskMiB() {
-			const { bavail, bsize } = statfsSync(dataHostPath);
-			return Math.floor((bavail * bsize) / MIB);
-		},
-	};
+	const { blocks, bsize } = statfsSync(dataHostPath);
+	return { ...HOST_FACTS, diskMiB: Math.floor((blocks * bsize) / MIB) };
 }
 
 const HOST_FACTS = {

@@ -26,7 +26,9 @@ const RING_BYTES = 1024 * 1024;
 
 export function startProcess(core: Core, id: string, request: StartProcess): Promise<RunningProcess> {
 	const start = toAgentStart(getRecord(core, id), request);
-	return withAgent(core, id, async (agent) => toRunningProcess(core, id, await startOn(agent, start)));
+	return withAgent(core, id, async (agent) =>
+		toRunningProcess(core, id, { agent, process: await startOn(agent, start) }),
+	);
 }
 
 export function startDetached(core: Core, id: string, request: StartProcess): Promise<ProcessInfo> {
@@ -47,7 +49,7 @@ export function attachProcess(
 ): Promise<RunningProcess> {
 	return withAgent(core, id, async (agent) => {
 		await findProcess(agent, { id, processId });
-		return toRunningProcess(core, id, await agent.attach(processId, from));
+		return toRunningProcess(core, id, { agent, process: await agent.attach(processId, from) });
 	});
 }
 
@@ -172,7 +174,11 @@ function toProcessInfo(status: ProcessStatus): ProcessInfo {
 	};
 }
 
-function toRunningProcess(core: Core, id: string, process: AgentProcess): RunningProcess {
+function toRunningProcess(
+	core: Core,
+	id: string,
+	{ agent, process }: { readonly agent: AgentConnection; readonly process: AgentProcess },
+): RunningProcess {
 	const fail = async (error: unknown): Promise<never> => {
 		throw await toCallError(core, id, error);
 	};
@@ -182,6 +188,7 @@ function toRunningProcess(core: Core, id: string, process: AgentProcess): Runnin
 	return {
 		id: process.id,
 		guestPid: process.guestPid,
+		from: process.from,
 		async *output() {
 			try {
 				yield* process.output();
@@ -190,8 +197,8 @@ function toRunningProcess(core: Core, id: string, process: AgentProcess): Runnin
 			}
 		},
 		exited,
-		writeStdin: (chunk) => process.writeStdin(chunk).catch(fail),
-		closeStdin: () => process.closeStdin(),
+		writeStdin: (chunk) => agent.writeStdin(process.id, chunk).catch(fail),
+		closeStdin: () => void agent.closeStdin(process.id).catch(() => undefined),
 		detach: () => process.detach(),
 	};
 }

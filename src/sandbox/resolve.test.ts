@@ -8,7 +8,7 @@ const machine: Machine = {
 	swapMiB: 0,
 	openFiles: 20_000,
 	processes: 32_768,
-	freeDiskMiB: () => 10_000,
+	diskMiB: 10_000,
 };
 
 const context: ResolveContext = {
@@ -45,6 +45,9 @@ describe("resolveSandbox", () => {
 			upper: "tmpfs",
 			network: "none",
 			createdAt: "1970-01-01T00:00:00.000Z",
+			expiresAt: null,
+			idleTimeoutMs: null,
+			onExpiry: "destroy",
 		});
 	});
 
@@ -65,7 +68,7 @@ describe("resolveSandbox", () => {
 		});
 	}
 
-	it("lets a disk upper be larger than memory, up to the free disk", () => {
+	it("lets a disk upper be larger than memory, up to the size of the disk", () => {
 		const { limits } = resolveSandbox({ upper: "disk", limits: { diskMiB: 9000 } }, context);
 		assert.equal(limits.diskMiB, 9000);
 	});

@@ -1,7 +1,7 @@
 /** From a request to a whole sandbox: defaults in one place, limits held against the machine. */
 import { ShaleError } from "../lib/errors.ts";
 import { newId } from "../lib/ids.ts";
-import type { CreateSandbox, Limits, Sandbox } from "./types.ts";
+import type { CreateSandbox, Limits, OnExpiry, Sandbox, UpperKind } from "./types.ts";
 
 /** What the host has, and so the most that one sandbox can be given. */
 export interface Machine {
@@ -12,8 +12,8 @@ export interface Machine {
 	readonly openFiles: number;
 	/** kernel.pid_max. */
 	readonly processes: number;
-	/** Asked for only when a disk upper is wanted. */
-	freeDiskMiB(): number;
+	/** Of the disk on which uppers are made, whether it is free or not: that changes, see admission.ts. */
+	readonly diskMiB: number;
 }
 
 export interface ResolveContext {
@@ -65,7 +65,25 @@ export function resolveSandbox(request: CreateSandbox, context: ResolveContext):
 		upper,
 		network: request.network ?? "none",
 		createdAt: context.now.toISOString(),
+		// Its lifetime begins when it runs.
+		expiresAt: null,
+		idleTimeoutMs: request.idleTimeoutMs ?? null,
+		onExpiry: resolveOnExpiry(request.onExpiry ?? "destroy", upper),
 	};
+}
+
+function resolveOnExpiry(onExpiry: OnExpiry, upper: UpperKind): OnExpiry {
+	if (onExpiry === "stop" && upper !== "disk") {
+		throw new ShaleError(
+			"invalid_argument",
+			`onExpiry: stop keeps the writable layer, and upper is ${upper}`,
+			{
+				hint: 'Ask for upper "disk", or let it be destroyed.',
+				details: { field: "onExpiry" },
+			},
+		);
+	}
+	return onExpiry;
 }
 
 function resolveLimits(
@@ -78,7 +96,7 @@ function resolveLimits(
 		swapMiB: machine.swapMiB,
 		processes: machine.processes,
 		openFiles: machine.openFiles,
-		diskMiB: upper === "tmpfs" ? machine.memoryMiB : machine.freeDiskMiB(),
+		diskMiB: upper === "tmpfs" ? machine.memoryMiB : machine.diskMiB,
 	};
 	const limits: Limits = { ...defaultLimits(machine), ...withoutUndefined(asked) };
 	for (const name of Object.keys(SMALLEST_LIMITS) as (keyof Limits)[]) {

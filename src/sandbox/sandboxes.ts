@@ -1,18 +1,28 @@
 /** The core as one object: the operations bound to one store and its backends, and their start and end. */
 import type { Backend } from "../backends/backend.ts";
 import type { Log } from "../lib/log.ts";
+import { type Clock, openClock } from "../linux/clock.ts";
+import { Admission, type AdmissionOptions, UNLIMITED } from "./admission.ts";
+import { adoptAll } from "./adopt.ts";
 import {
 	type Core,
 	type CoreLayers,
 	closeAgent,
+	getLiving,
 	getRecord,
 	getRunning,
-	Slots,
-	toLaunchSpec,
+	saveActivity,
+	toRecord,
 } from "./core.ts";
 import { createSandbox, resolve } from "./create.ts";
 import { destroySandbox } from "./destroy.ts";
+import { EventLog } from "./events.ts";
 import { execInSandbox } from "./exec.ts";
+import { endSandbox, extendSandbox } from "./extend.ts";
+import { openFiles } from "./files.ts";
+import { Inventory, type ResourceSource } from "./inventory.ts";
+import { toLaunchSpec } from "./launch.ts";
+import { Lifetimes } from "./lifetimes.ts";
 import {
 	attachProcess,
 	getProcess,
@@ -24,8 +34,13 @@ import {
 	startProcess,
 } from "./processes.ts";
 import type { Machine } from "./resolve.ts";
+import { backendSource, recordSource } from "./resource-sources.ts";
+import { Slots } from "./slots.ts";
+import { startAgain } from "./start.ts";
+import { settled } from "./steps.ts";
+import { stopSandbox } from "./stop.ts";
 import type { SandboxStore } from "./store.ts";
-import type { Sandboxes } from "./types.ts";
+import type { ListSandboxes, Sandboxes, SandboxPage, SandboxState } from "./types.ts";
 
 export interface SandboxesOptions {
 	readonly store: SandboxStore;
@@ -39,49 +54,75 @@ export interface SandboxesOptions {
 	readonly slots: number;
 	readonly machine: Machine;
 	readonly log: Log;
+	/** Default: those of this daemon alone. */
+	readonly events?: EventLog;
+	/** Default: the host's. */
+	readonly clock?: Clock;
+	/** Default: everything is let in. */
+	readonly admission?: Omit<AdmissionOptions, "countSandboxes">;
+	/** What else there may be on the host that nobody owns. */
+	readonly resources?: readonly ResourceSource[];
 }
 
 export interface OpenSandboxes extends Sandboxes {
-	/** How many live. */
+	/** How many run, or are on their way to it or from it. */
 	readonly count: number;
-	/** Destroys all. Every one is tried; the errors are logged. */
+	readonly admission: Admission;
+	readonly inventory: Inventory;
+	/** How many there are in each state; states without any are left out. */
+	countByState(): ReadonlyMap<SandboxState, number>;
+	/** Lets go of all; they live on. Waits for what is half-done. */
 	close(): Promise<void>;
 }
 
-/** Removes what an earlier daemon left, then takes requests. */
+/** Takes over what an earlier daemon left, then takes requests. */
 export async function openSandboxes(options: SandboxesOptions): Promise<OpenSandboxes> {
+	const { store, layers, backends, machine, log, events = new EventLog(), clock = openClock() } = options;
+	const { admission = UNLIMITED, resources = [] } = options;
+	const living: Core["living"] = new Map();
+	const lifetimes = new Lifetimes({
+		clock,
+		living,
+		end: (one, reason) => endSandbox(core, one, reason),
+		onActive: (one) => saveActivity(core, one),
+		log,
+	});
 	const core: Core = {
-		store: options.store,
-		layers: options.layers,
-		log: options.log,
-		living: new Map(),
+		store,
+		layers,
+		log,
+		clock,
+		events,
+		living,
+		admission: new Admission({ ...admission, countSandboxes: () => countActive(core) }),
 		slots: new Slots(options.slots),
-		getBackend: (name) => options.backends.get(name),
-		defaultBackend: options.backends.default,
-		machine: options.machine,
+		lifetimes,
+		getBackend: (name) => backends.get(name),
+		defaultBackend: backends.default,
+		machine,
 	};
-	await removeRemains(core, options.backends.list());
-	return bind(core);
+	await adoptAll(core, backends.list());
+	lifetimes.sweep();
+	const sources = [...backends.list().map(backendSource), recordSource(store), ...resources];
+	return bind(core, new Inventory({ sources, sandboxes: living, events, log }));
 }
 
-/** After a crash no sandbox of the earlier daemon is taken over: each is removed and its record closed. */
-async function removeRemains(core: Core, backends: readonly Backend[]): Promise<void> {
-	for (const backend of backends) await backend.removeOrphans(new Set());
-	for (const { sandbox } of core.store.listLiving()) {
-		core.log.warn({ sandbox: sandbox.id }, "removed what an earlier daemon left");
-		core.store.setState(sandbox.id, "destroyed");
-	}
-}
-
-function bind(core: Core): OpenSandboxes {
+function bind(core: Core, inventory: Inventory): OpenSandboxes {
 	return {
+		inventory,
+		admission: core.admission,
+		countByState: () => countByState(core),
 		get count() {
-			return core.living.size;
+			return countActive(core);
 		},
 		create: (request) => createSandbox(core, request),
 		get: (id) => getRecord(core, id),
-		list: (query) => core.store.list(query),
+		list: (query) => listSandboxes(core, query),
 		destroy: (id) => destroySandbox(core, id),
+		files: openFiles(core),
+		stop: (id) => stopSandbox(core, id),
+		startAgain: (id) => startAgain(core, id),
+		extend: (id, lifetimeMs) => extendSandbox(core, id, lifetimeMs),
 		exec: (id, request, { signal } = {}) => execInSandbox(core, id, { ...request, signal }),
 		start: (id, request) => startProcess(core, id, request),
 		startDetached: (id, request) => startDetached(core, id, request),
@@ -97,21 +138,41 @@ function bind(core: Core): OpenSandboxes {
 			return core.getBackend(sandbox.backend).explain(toLaunchSpec(sandbox, 0));
 		},
 		explainExisting: (id) => explainExisting(core, id),
-		close: () => destroyAll(core),
+		close: () => close(core),
 	};
 }
 
+function countActive(core: Core): number {
+	const isActive = ({ sandbox: { state } }: { sandbox: { state: string } }) =>
+		state !== "stopped" && state !== "failed";
+	return [...core.living.values()].filter(isActive).length;
+}
+
+function listSandboxes(core: Core, query: ListSandboxes): SandboxPage {
+	const { sandboxes, cursor } = core.store.list(query);
+	return { sandboxes: sandboxes.map((stored) => toRecord(core, stored)), cursor };
+}
+
+function countByState(core: Core): ReadonlyMap<SandboxState, number> {
+	const counts = new Map<SandboxState, number>();
+	for (const { sandbox } of core.living.values()) {
+		counts.set(sandbox.state, (counts.get(sandbox.state) ?? 0) + 1);
+	}
+	return counts;
+}
+
 async function explainExisting(core: Core, id: string): Promise<string> {
-	const sandbox = getRecord(core, id);
-	const slot = core.living.get(id)?.slot ?? 0;
+	const { sandbox, slot } = getLiving(core, id);
 	return core.getBackend(sandbox.backend).explain(toLaunchSpec(sandbox, slot));
 }
 
-async function destroyAll(core: Core): Promise<void> {
-	const ends = [...core.living.keys()].map((id) => destroySandbox(core, id));
-	for (const end of await Promise.allSettled(ends)) {
-		if (end.status === "rejected") core.log.error({ err: end.reason }, "destroying a sandbox failed");
+async function close(core: Core): Promise<void> {
+	core.lifetimes.close();
+	const all = [...core.living.values()];
+	await Promise.all(all.flatMap(({ step, destroying }) => [settled(step?.done), settled(destroying)]));
+	for (const living of all) {
+		if (living.activity.isHeld) living.activity.touch();
+		saveActivity(core, living);
 	}
-	// Of those that could not be destroyed: an open connection would keep this process.
-	for (const living of core.living.values()) await closeAgent(living);
+	await Promise.all(all.map(closeAgent));
 }

@@ -137,6 +137,8 @@ export interface ProcessInfo {
 	readonly argv: readonly string[];
 	readonly state: "running" | "exited";
 	readonly terminal: boolean;
+	/** Bytes of stdin that it was given so far, from all writers; null when it was started without stdin. */
+	readonly stdinEnd: number | null;
 	readonly startedAt: string;
 	readonly endedAt: string | null;
 	/** null while it runs. */

@@ -1,14 +1,19 @@
 /** What every backend is held to. A backend's own test file says how to make it. */
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { AgentConnection } from "../../src/agent/connection.ts";
 import type { Backend, LaunchedSandbox, LaunchSpec } from "../../src/backends/backend.ts";
 import { findLeaks, type Inventory, takeInventory, waitForNoLeaks } from "../support/leaks.ts";
+import { exec } from "./agent-exec.ts";
 
 export interface BackendFixture {
+	/** Another object after {@link restart}. */
 	readonly backend: Backend;
 	/** Layers, bottom first, that have a shell. */
 	readonly layers: readonly string[];
+	/** What of the backend dies with a daemon is killed and made anew. */
+	restart(): Promise<void>;
+	/** Kills the program that launches sandboxes, if there is one, and returns at once. */
+	killHelper(): void;
 	close(): Promise<void>;
 }
 
@@ -18,6 +23,24 @@ export interface ContractOptions {
 }
 
 const MIB = 1024 * 1024;
+
+/** A small sandbox; `slot` is a number of its own. */
+export function toSpec(layers: readonly string[], slot: number): LaunchSpec {
+	return {
+		id: `contract-${slot}`,
+		hostname: "contract",
+		layers,
+		upper: "tmpfs",
+		slot,
+		limits: {
+			cpuMillis: 1000,
+			memoryBytes: 128 * MIB,
+			swapBytes: 0,
+			processes: 64,
+			diskBytes: 32 * MIB,
+		},
+	};
+}
 
 export function testBackend(name: string, { open, skip }: ContractOptions): void {
 	describe(`backend ${name}`, { skip }, () => {
@@ -33,22 +56,7 @@ export function testBackend(name: string, { open, skip }: ContractOptions): void
 		after(() => fixture?.close());
 
 		function spec(over: Partial<LaunchSpec> = {}): LaunchSpec {
-			const slot = made++;
-			return {
-				id: `contract-${slot}`,
-				hostname: "contract",
-				layers: fixture.layers,
-				upper: "tmpfs",
-				slot,
-				limits: {
-					cpuMillis: 1000,
-					memoryBytes: 128 * MIB,
-					swapBytes: 0,
-					processes: 64,
-					diskBytes: 32 * MIB,
-				},
-				...over,
-			};
+			return { ...toSpec(fixture.layers, made++), ...over };
 		}
 
 		function launch(over: Partial<LaunchSpec> = {}): Promise<LaunchedSandbox> {
@@ -121,18 +129,4 @@ export function testBackend(name: string, { open, skip }: ContractOptions): void
 			assert.deepEqual(findLeaks(idle, takeInventory()), []);
 		});
 	});
-}
-
-async function exec(sandbox: LaunchedSandbox, script: string): Promise<{ exitCode: number; output: string }> {
-	const agent = AgentConnection.open(await sandbox.connect());
-	const process = await agent.start({
-		id: `run-${script.length}`,
-		argv: ["sh", "-c", script],
-		env: { PATH: "/usr/bin:/bin" },
-	});
-	const chunks: Buffer[] = [];
-	for await (const { data } of process.output()) chunks.push(data);
-	const { exitCode } = await process.exited;
-	agent.close();
-	return { exitCode, output: Buffer.concat(chunks).toString() };
 }

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { closeSync, existsSync, openSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
@@ -163,6 +164,22 @@ describe("jailer", { skip }, () => {
 		assert.match(lines.find((line) => line.includes(":pids:")) ?? "", /:pids:\/$/);
 		await fixture.jailer.run(removals);
 		assert.ok(cgroups.every((path) => !existsSync(path)));
+	});
+
+	it("a cgroup without cgroup.kill is killed process by process", { skip: skipCgroups }, async () => {
+		const cgroup = `${v1}/shale-jailer-kill`;
+		await fixture.jailer.run([op.cgroupCreate(cgroup)]);
+		const sleepers = [1, 2, 3].map(() => spawn("sleep", ["100"]));
+		const exits = sleepers.map((sleeper) => once(sleeper, "exit"));
+		for (const { pid } of sleepers.slice(1)) writeFileSync(`${cgroup}/cgroup.procs`, String(pid));
+		await fixture.jailer.run([op.cgroupKill(cgroup)]);
+		assert.deepEqual(await Promise.all(exits.slice(1)), [
+			[null, "SIGKILL"],
+			[null, "SIGKILL"],
+		]);
+		assert.equal(sleepers[0]?.signalCode, null, "one that is not in it lives");
+		sleepers[0]?.kill();
+		await fixture.jailer.run([op.cgroupRemove(cgroup), op.cgroupKill(cgroup)]);
 	});
 
 	it("the exit tells the code, the signal and the resources used", async () => {

@@ -29,7 +29,11 @@ export interface TestDaemon {
 
 export const TEST_LAYERS = ["000-base-debian", "100-python3"] as const;
 
-export async function startTestDaemon(layers: readonly string[] = TEST_LAYERS): Promise<TestDaemon> {
+/** `settings` are more variables of docs/configuration.md. */
+export async function startTestDaemon(
+	layers: readonly string[] = TEST_LAYERS,
+	settings: Readonly<Record<string, string>> = {},
+): Promise<TestDaemon> {
 	const folder = mkdtempSync(join(tmpdir(), "shale-test-"));
 	linkLayers(join(folder, "data", "layers"), layers);
 	const config = await readConfig({
@@ -37,6 +41,7 @@ export async function startTestDaemon(layers: readonly string[] = TEST_LAYERS): 
 		SHALE_DATA: join(folder, "data"),
 		SHALE_RUN: join(folder, "run"),
 		SHALE_DEFAULT_LAYERS: layers.join(","),
+		...settings,
 	});
 	const daemon = await startDaemon({ config, log: createLog("error") });
 	const request = async (method: string, path: string, body?: unknown): Promise<JsonAnswer> => {

@@ -17,7 +17,7 @@ import {
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Jailer, type JailerExit } from "../../src/linux/jailer.ts";
+import { Jailer, type JailerExit, type StartJailerOptions } from "../../src/linux/jailer.ts";
 import { type CloneNamespace, type Op, op, type Plan } from "../../src/linux/plan.ts";
 import { findIdMapping } from "./id-mapping.ts";
 
@@ -64,15 +64,18 @@ export class JailerFixture {
 			for (const name of ["proc", "sys", "dev", "escape"]) symlinkSync("/etc", join(folder, name));
 			symlinkSync("../../../../../..", join(folder, "up"));
 		});
-		fixture.jailer = await Jailer.start({
-			jailerPath: JAILER_PATH,
-			agentPath: PROBE_PATH,
-			runDir: fixture.runDir,
-		});
-		await fixture.jailer.run(
-			["000-base", "100-data", "666-hostile"].map((id) => op.layerMount(id, fixture.imageHostPath(id))),
-		);
+		fixture.jailer = await fixture.startJailer();
 		return fixture;
+	}
+
+	/** One more jailer, on the same folders and with the same layers; `close` does not end it. */
+	async startJailer(over: Partial<StartJailerOptions> = {}): Promise<Jailer> {
+		const { runDir } = this;
+		const jailer = await Jailer.start({ jailerPath: JAILER_PATH, agentPath: PROBE_PATH, runDir, ...over });
+		await jailer.run(
+			["000-base", "100-data", "666-hostile"].map((id) => op.layerMount(id, this.imageHostPath(id))),
+		);
+		return jailer;
 	}
 
 	imageHostPath(id: string): string {

@@ -2,7 +2,6 @@
 import { ShaleError } from "../../lib/errors.ts";
 import type { ExecResult, ExecSandbox, StartProcess } from "../../sandbox/types.ts";
 import { ndjsonReply } from "../event-stream.ts";
-import { ForegroundProcess } from "../foreground-process.ts";
 import { foregroundEvents } from "../process-events.ts";
 import { defineRoute, type Route, type RouteRequest } from "../route.ts";
 import { type ExecRequest, execRequest, execResult, processEvent } from "../schemas/processes.ts";
@@ -19,7 +18,9 @@ export const EXEC_ROUTES: readonly Route[] = [
 		description: [
 			"With `Accept: application/json` (the default) the answer comes at the end, with the output captured.",
 			"With `Accept: application/x-ndjson` events come while the program runs, one a line; a slow reader slows the",
-			"program. Either way the program belongs to the request: closing the connection kills its process group.",
+			"program. Either way the program belongs to the request: closing the connection kills its process group. Under an",
+			"`id` of the client's, the same request again follows the run that there is; that is how a client goes on after",
+			"a restart of the daemon, which kills nothing.",
 			"The program's exit code is a result, not an error.",
 		].join(" "),
 		body: execRequest,
@@ -37,7 +38,7 @@ export const EXEC_ROUTES: readonly Route[] = [
 			"Only as a WebSocket. The client's first message is an InteractiveExecRequest as text. Later ones are bytes for",
 			"stdin (binary), or an InteractiveMessage (text). The server sends the events of a streamed exec as text, except",
 			"output, which comes as binary: 1 byte stream (1 stdout, 2 stderr), 8 bytes offset (big endian), the bytes.",
-			"Closing kills the process group.",
+			"Closing kills the process group, unless the daemon does it with 1012: then it stops, and kills nothing.",
 		].join(" "),
 		reply: { status: 200, description: "Never: the connection is upgraded (101)." },
 		handle: () => {
@@ -54,11 +55,13 @@ function wantsEvents(request: globalThis.Request): boolean {
 	return request.headers.get("accept")?.includes("application/x-ndjson") ?? false;
 }
 
-async function execCaptured({ daemon, params, body, context }: Request) {
-	const { stdin: _text, stdinBase64: _bytes, encoding = "utf8", ...program } = body;
+async function execCaptured({ daemon, foregrounds, params, body, context }: Request) {
+	const { stdin: _text, stdinBase64: _bytes, encoding = "utf8", resume = false, ...program } = body;
 	const stdin = readStdin(body);
 	const request: ExecSandbox = stdin ? { ...program, stdin } : program;
-	const result = await daemon.sandboxes.exec(params.id, request, { signal: context.req.raw.signal });
+	if (resume && body.id !== undefined) await daemon.sandboxes.getProcess(params.id, body.id);
+	const signal = foregrounds.untilClientLeaves(context.req.raw.signal);
+	const result = await daemon.sandboxes.exec(params.id, request, { signal });
 	return toResult(result, encoding);
 }
 
@@ -79,14 +82,13 @@ function toResult(result: ExecResult, encoding: "utf8" | "base64") {
 	};
 }
 
-async function execStreamed({ daemon: { sandboxes }, params, body, log }: Request): Promise<Response> {
-	const { id, argv, env, workdir, user, timeoutMs } = body;
+async function execStreamed({ foregrounds, params, body, log }: Request): Promise<Response> {
+	const { id, argv, env, workdir, user, timeoutMs, resume } = body;
 	const stdin = readStdin(body);
 	const start: StartProcess = { id, argv, env, workdir, user, timeoutMs, stdin: stdin !== undefined };
-	const process = await sandboxes.start(params.id, start);
-	const foreground = new ForegroundProcess(process, { sandboxes, sandboxId: params.id, log });
+	const foreground = await foregrounds.start(params.id, { ...start, resume });
 	if (stdin) void foreground.feed(stdin);
-	return ndjsonReply(foregroundEvents(foreground), log, `exec in sandbox ${params.id}`);
+	return ndjsonReply(foregroundEvents(foreground), log, { doing: `exec in sandbox ${params.id}` });
 }
 
 function readStdin({ stdin, stdinBase64 }: ExecRequest): Buffer | undefined {

@@ -6,6 +6,7 @@ import { documentationRoutes } from "./documentation.ts";
 import { EXEC_ROUTES } from "./exec.ts";
 import { FILE_ROUTES } from "./files.ts";
 import { LAYER_ROUTES } from "./layers.ts";
+import { OPERATION_ROUTES } from "./operations.ts";
 import { PROCESS_ROUTES } from "./processes.ts";
 import { SANDBOX_ROUTES } from "./sandboxes.ts";
 
@@ -15,6 +16,7 @@ export const ROUTES: readonly Route[] = [
 	...PROCESS_ROUTES,
 	...FILE_ROUTES,
 	...LAYER_ROUTES,
+	...OPERATION_ROUTES,
 	...DAEMON_ROUTES,
 	...documentationRoutes(describe),
 ];

@@ -73,7 +73,7 @@ export const LAYER_ROUTES: readonly Route[] = [
 		body: buildLayer,
 		reply: { status: 200, description: "Progress, then the layer.", ndjson: buildEvent },
 		handle: ({ daemon, params, log }) =>
-			ndjsonReply(buildEvents(daemon.layers, params.name), log, `building layer ${params.name}`),
+			ndjsonReply(buildEvents(daemon.layers, params.name), log, { doing: `building layer ${params.name}` }),
 	}),
 ];
 

@@ -3,7 +3,7 @@ import { z } from "zod";
 import type { LayerManifest } from "../../layers/manifest.ts";
 import type { Recipe } from "../daemon-operations.ts";
 import { fields, timestamp } from "./fields.ts";
-import { errorEvent } from "./processes.ts";
+import { errorEvent, keepaliveEvent } from "./processes.ts";
 
 export const layer: z.ZodType<LayerManifest> = z
 	.object({
@@ -38,6 +38,7 @@ export const buildEvent = z
 			message: z.string().optional(),
 		}),
 		z.object({ type: z.literal("layer"), layer }),
+		keepaliveEvent,
 		errorEvent,
 	])
 	.meta({ id: "BuildEvent" });

@@ -4,21 +4,21 @@ import type { AddressInfo } from "node:net";
 import type { Readable } from "node:stream";
 import { pino } from "pino";
 import { ShaleError } from "../../lib/errors.ts";
+import { EventLog } from "../../sandbox/events.ts";
+import type { GarbageReport } from "../../sandbox/inventory.ts";
 import type {
 	CreateSandbox,
 	ExecResult,
 	ExecSandbox,
 	ListSandboxes,
-	ProcessInfo,
-	RunningProcess,
 	Sandbox,
 	Sandboxes,
-	StartProcess,
 } from "../../sandbox/types.ts";
 import { type ApiOptions, createApi, createApiServer } from "../create-api.ts";
 import type { Daemon, LayerOperations } from "../daemon-operations.ts";
 import { FakeFiles } from "./fake-files.ts";
-import { EXITED, FakeProcess, PROGRAMS } from "./fake-process.ts";
+import { EXITED } from "./fake-process.ts";
+import { FakeProcesses } from "./fake-processes.ts";
 
 export const LIVING: Sandbox = {
 	id: "sb-1",
@@ -38,21 +38,14 @@ export const LIVING: Sandbox = {
 	createdAt: "2026-11-01T00:00:00.000Z",
 };
 
-export class FakeSandboxes implements Sandboxes {
+export class FakeSandboxes extends FakeProcesses implements Sandboxes {
 	/** What was asked, for tests to look at. */
 	readonly created: CreateSandbox[] = [];
 	readonly listed: ListSandboxes[] = [];
 	readonly executed: ExecSandbox[] = [];
 	readonly destroyed: string[] = [];
-	readonly processes: FakeProcess[] = [];
 	readonly files = new FakeFiles();
 	execSignal: AbortSignal | undefined;
-
-	get last(): FakeProcess {
-		const process = this.processes.at(-1);
-		if (!process) throw new Error("no process was started");
-		return process;
-	}
 
 	async create(request: CreateSandbox): Promise<Sandbox> {
 		this.created.push(request);
@@ -97,51 +90,6 @@ export class FakeSandboxes implements Sandboxes {
 		};
 	}
 
-	async start(id: string, request: StartProcess): Promise<FakeProcess> {
-		this.get(id);
-		const program = PROGRAMS[request.argv[0] ?? ""];
-		if (!program) throw new ShaleError("unsupported", "the fake has no such program");
-		const process = new FakeProcess(request.id ?? `p-${this.processes.length}`, request, program);
-		this.processes.push(process);
-		return process;
-	}
-
-	async startDetached(id: string, request: StartProcess): Promise<ProcessInfo> {
-		return toInfo(await this.start(id, request));
-	}
-
-	async attach(_id: string, processId: string): Promise<RunningProcess> {
-		return this.#find(processId);
-	}
-
-	async listProcesses(): Promise<readonly ProcessInfo[]> {
-		return this.processes.map(toInfo);
-	}
-
-	async getProcess(_id: string, processId: string): Promise<ProcessInfo> {
-		return toInfo(this.#find(processId));
-	}
-
-	async signalProcess(
-		_id: string,
-		processId: string,
-		{ signal, group }: { readonly signal: string; readonly group: boolean },
-	): Promise<void> {
-		this.#find(processId).signal(group ? signal : `${signal} alone`);
-	}
-
-	async resizeTerminal(
-		_id: string,
-		processId: string,
-		size: { columns: number; rows: number },
-	): Promise<void> {
-		this.#find(processId).sizes.push(`${size.columns}x${size.rows}`);
-	}
-
-	async removeProcess(_id: string, processId: string): Promise<void> {
-		this.#find(processId).removed = true;
-	}
-
 	async stats() {
 		return {
 			memoryBytes: 1,
@@ -162,35 +110,10 @@ export class FakeSandboxes implements Sandboxes {
 		this.get(id);
 		return this.explain();
 	}
-
-	#find(processId: string): FakeProcess {
-		const process = this.processes.find(({ id }) => id === processId);
-		if (!process) throw new ShaleError("not_found", `no process is called ${processId}`);
-		return process;
-	}
 }
 
 function untilAborted(signal: AbortSignal | undefined): Promise<void> {
 	return new Promise((resolve) => signal?.addEventListener("abort", () => resolve(), { once: true }));
-}
-
-function toInfo({ id, guestPid, request, isKilled }: FakeProcess): ProcessInfo {
-	return {
-		id,
-		guestPid,
-		argv: request.argv,
-		state: isKilled || request.argv[0] === "echo" ? "exited" : "running",
-		terminal: request.terminal !== undefined,
-		startedAt: "2026-11-01T00:00:00.000Z",
-		endedAt: null,
-		exitCode: null,
-		signal: null,
-		timedOut: false,
-		stdoutStart: 0,
-		stdoutEnd: request.argv[0] === "greet" ? 6 : 0,
-		stderrStart: 0,
-		stderrEnd: request.argv[0] === "greet" ? 2 : 0,
-	};
 }
 
 export class FakeLayers implements LayerOperations {
@@ -249,6 +172,15 @@ export class FakeDaemon implements Daemon {
 	readonly sandboxes = new FakeSandboxes();
 	readonly layers = new FakeLayers();
 	readonly version = { version: "0.1.0", node: "24.0.0", kernel: "6.12" };
+	readonly events = new EventLog({ epoch: "e" });
+	/** The `dryRun` of each collection. */
+	readonly collected: boolean[] = [];
+
+	async collectGarbage({ dryRun }: { readonly dryRun: boolean }): Promise<GarbageReport> {
+		this.collected.push(dryRun);
+		const cgroup = { kind: "cgroup", name: "/sys/fs/cgroup/shale/x/sb-0", sandboxId: "sb-0" } as const;
+		return { dryRun, removed: [cgroup], left: [{ kind: "loop", name: "/dev/loop7", sandboxId: null }] };
+	}
 
 	async doctor() {
 		return {
@@ -269,17 +201,22 @@ export function createFakeLog() {
 }
 
 /** The API over a fake daemon, in-process. */
-export function createFakeApi(options: Partial<ApiOptions> = {}) {
-	const daemon = new FakeDaemon();
+export function createFakeApi(options: Partial<ApiOptions> = {}, daemon = new FakeDaemon()) {
 	const { lines, log } = createFakeLog();
 	return { daemon, lines, log, api: createApi({ operations: daemon, log, ...options }) };
 }
 
-/** The same behind a real server on a free loopback port; `await using` closes it. */
-export async function startFakeServer(options: Partial<ApiOptions> = {}) {
-	const { daemon, lines, log, api } = createFakeApi(options);
+/**
+ * The same behind a real server on a free loopback port, or on that of an earlier one; `await using` closes it as a
+ * daemon stops. What is in `daemon` outlives it.
+ */
+export async function startFakeServer(
+	options: Partial<ApiOptions> = {},
+	{ daemon: existing, port: wanted = 0 }: { readonly daemon?: FakeDaemon; readonly port?: number } = {},
+) {
+	const { daemon, lines, log, api } = createFakeApi(options, existing);
 	const server: Server = createApiServer(api, log);
-	await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+	await new Promise<void>((resolve) => server.listen(wanted, "127.0.0.1", resolve));
 	const { port } = server.address() as AddressInfo;
 	return {
 		daemon,
@@ -288,8 +225,9 @@ export async function startFakeServer(options: Partial<ApiOptions> = {}) {
 		url: `http://127.0.0.1:${port}`,
 		async [Symbol.asyncDispose]() {
 			api.close();
+			const closed = new Promise((resolve) => server.close(resolve));
 			server.closeAllConnections();
-			await new Promise((resolve) => server.close(resolve));
+			await closed;
 		},
 	};
 }

@@ -1,4 +1,5 @@
 /** Processes without a kernel, for tests of the API: programs are small scripts in TypeScript. */
+import { setImmediate as nextTurn, setTimeout as sleep } from "node:timers/promises";
 import { ShaleError } from "../../lib/errors.ts";
 import type { OutputChunk, ProcessExit, RunningProcess, StartProcess } from "../../sandbox/types.ts";
 
@@ -11,36 +12,45 @@ export const EXITED: ProcessExit = {
 	maxRssKiB: 1024,
 };
 
-/** What a fake program does; it is run when it is started, and its output waits until it is read. */
+/** What a fake program does. It runs from its start on, held up by readers that hold it. */
 export type FakeProgram = (process: FakeProcess) => AsyncIterable<OutputChunk>;
 
-export class FakeProcess implements RunningProcess {
+/** Of output that a holding reader has not taken; beyond, the program waits. */
+const WINDOW_BYTES = 256 * 1024;
+
+/** How long a program that nobody holds waits between two pieces: it runs freely, but not as fast as it can. */
+const PACE_MS = 1;
+
+/** A process, as the sandbox has it: it outlives its readers and the API. */
+export class FakeProcess {
 	readonly id: string;
 	readonly guestPid = 42;
 	readonly request: StartProcess;
 	readonly stdin: Buffer[] = [];
 	readonly signals: string[] = [];
 	readonly sizes: string[] = [];
+	/** Of each stream. */
+	ringBytes = 1024 * 1024;
 	stdinClosed = false;
 	detached = false;
 	removed = false;
-	/** Bytes that were asked for by the reader. */
+	/** Output that the program has written. */
 	readBytes = 0;
 	/** While set, writes to stdin wait. */
 	stdinBlocked: Promise<void> | undefined;
-	readonly #program: FakeProgram;
-	readonly #exit = Promise.withResolvers<ProcessExit>();
+	readonly chunks: OutputChunk[] = [];
+	readonly ends = { stdout: 0, stderr: 0 };
+	readonly readers = new Set<FakeReader>();
+	exit: ProcessExit | undefined;
 	readonly #killed = Promise.withResolvers<void>();
 	readonly #stdinEvents: (() => void)[] = [];
+	readonly #outputEvents: (() => void)[] = [];
 
 	constructor(id: string, request: StartProcess, program: FakeProgram) {
 		this.id = id;
 		this.request = request;
-		this.#program = program;
-	}
-
-	get exited(): Promise<ProcessExit> {
-		return this.#exit.promise;
+		// The first reader is attached in the same breath.
+		void Promise.resolve().then(() => this.#run(program));
 	}
 
 	get killed(): Promise<void> {
@@ -51,25 +61,26 @@ export class FakeProcess implements RunningProcess {
 		return this.signals.includes("SIGKILL");
 	}
 
-	async *output(): AsyncGenerator<OutputChunk> {
-		for await (const chunk of this.#program(this)) {
-			if (this.isKilled) break;
-			this.readBytes += chunk.data.length;
-			yield chunk;
-		}
-		this.#exit.resolve(this.isKilled ? { ...EXITED, exitCode: 137, signal: "SIGKILL" } : EXITED);
+	get stdinEnd(): number {
+		return this.stdin.reduce((sum, { length }) => sum + length, 0);
+	}
+
+	/** Offset of the oldest byte that is kept. */
+	start(stream: OutputChunk["stream"]): number {
+		return this.chunks.find((chunk) => chunk.stream === stream)?.offset ?? this.ends[stream];
 	}
 
 	async writeStdin(chunk: Uint8Array): Promise<void> {
+		if (this.request.stdin !== true) throw new ShaleError("conflict", "it has no stdin");
 		if (this.stdinClosed) throw new ShaleError("conflict", "stdin is closed");
 		await this.stdinBlocked;
 		this.stdin.push(Buffer.from(chunk));
-		for (const wake of this.#stdinEvents.splice(0)) wake();
+		wakeAll(this.#stdinEvents);
 	}
 
 	closeStdin(): void {
 		this.stdinClosed = true;
-		for (const wake of this.#stdinEvents.splice(0)) wake();
+		wakeAll(this.#stdinEvents);
 	}
 
 	/** Resolves at the next write to stdin or its end. */
@@ -77,13 +88,143 @@ export class FakeProcess implements RunningProcess {
 		return new Promise((resolve) => this.#stdinEvents.push(resolve));
 	}
 
-	detach(): void {
-		this.detached = true;
+	/** Resolves when there is more output, the end, or a reader that has read or left. */
+	outputEvent(): Promise<void> {
+		return new Promise((resolve) => this.#outputEvents.push(resolve));
+	}
+
+	wake(): void {
+		wakeAll(this.#outputEvents);
 	}
 
 	signal(signal: string): void {
 		this.signals.push(signal);
-		if (signal === "SIGKILL") this.#killed.resolve();
+		if (signal !== "SIGKILL") return;
+		this.#killed.resolve();
+		this.wake();
+	}
+
+	/** As when the daemon is killed: nobody reads any more, and nobody is told. */
+	loseReaders(): void {
+		for (const reader of this.readers) reader.detach();
+	}
+
+	async #run(program: FakeProgram): Promise<void> {
+		try {
+			for await (const chunk of program(this)) {
+				if (this.isKilled) break;
+				this.#keep(chunk);
+				this.wake();
+				await this.#pace();
+				if (this.isKilled) break;
+			}
+			this.exit = this.isKilled ? { ...EXITED, exitCode: 137, signal: "SIGKILL" } : EXITED;
+		} catch (error) {
+			for (const reader of this.readers) reader.fail(error);
+			this.exit = EXITED;
+		}
+		this.wake();
+	}
+
+	#keep(chunk: OutputChunk): void {
+		this.chunks.push(chunk);
+		this.ends[chunk.stream] = chunk.offset + chunk.data.length;
+		this.readBytes += chunk.data.length;
+		while (this.ends[chunk.stream] - this.start(chunk.stream) > this.ringBytes) {
+			this.chunks.splice(
+				this.chunks.findIndex(({ stream }) => stream === chunk.stream),
+				1,
+			);
+		}
+	}
+
+	async #pace(): Promise<void> {
+		const isHeldUp = () => [...this.readers].some(({ hold, lag }) => hold && lag > WINDOW_BYTES);
+		while (isHeldUp() && !this.isKilled) await this.outputEvent();
+		await (this.readers.size > 0 ? nextTurn() : sleep(PACE_MS));
+	}
+}
+
+function wakeAll(sleepers: (() => void)[]): void {
+	for (const wake of sleepers.splice(0)) wake();
+}
+
+/** One reader of a process. */
+export class FakeReader implements RunningProcess {
+	readonly from: { readonly stdoutOffset: number; readonly stderrOffset: number };
+	readonly hold: boolean;
+	readonly exited: Promise<ProcessExit>;
+	readonly #process: FakeProcess;
+	readonly #next: Record<OutputChunk["stream"], number>;
+	readonly #exit = Promise.withResolvers<ProcessExit>();
+	#failure: { readonly error: unknown } | undefined;
+	#isDetached = false;
+
+	constructor(process: FakeProcess, from: FakeReader["from"], { hold }: { readonly hold: boolean }) {
+		this.#process = process;
+		this.from = from;
+		this.hold = hold;
+		this.#next = { stdout: from.stdoutOffset, stderr: from.stderrOffset };
+		this.exited = this.#exit.promise;
+		process.readers.add(this);
+	}
+
+	get id(): string {
+		return this.#process.id;
+	}
+
+	get guestPid(): number {
+		return this.#process.guestPid;
+	}
+
+	/** Bytes that it has not read yet. */
+	get lag(): number {
+		const { ends } = this.#process;
+		return ends.stdout + ends.stderr - this.#next.stdout - this.#next.stderr;
+	}
+
+	async *output(): AsyncGenerator<OutputChunk> {
+		const process = this.#process;
+		while (!this.#isDetached) {
+			const chunk = process.chunks.find(
+				({ stream, offset, data }) => offset + data.length > this.#next[stream],
+			);
+			if (chunk) {
+				const { stream, data } = chunk;
+				const offset = Math.max(chunk.offset, this.#next[stream]);
+				this.#next[stream] = chunk.offset + data.length;
+				process.wake();
+				yield { stream, offset, data: data.subarray(offset - chunk.offset) };
+			} else if (this.#failure) {
+				throw this.#failure.error;
+			} else if (process.exit) {
+				process.readers.delete(this);
+				// Without an id of the client's it is transient.
+				if (process.request.id === undefined) process.removed = true;
+				this.#exit.resolve(process.exit);
+				return;
+			} else await process.outputEvent();
+		}
+	}
+
+	writeStdin(chunk: Uint8Array): Promise<void> {
+		return this.#process.writeStdin(chunk);
+	}
+
+	closeStdin(): void {
+		this.#process.closeStdin();
+	}
+
+	fail(error: unknown): void {
+		this.#failure = { error };
+		this.#exit.reject(error);
+	}
+
+	detach(): void {
+		this.#isDetached = true;
+		this.#process.detached = true;
+		this.#process.readers.delete(this);
+		this.#process.wake();
 	}
 }
 
@@ -100,6 +241,16 @@ export const PROGRAMS: Readonly<Record<string, FakeProgram>> = {
 	async *flood() {
 		const data = Buffer.alloc(64 * 1024, "y\n");
 		for (let offset = 0; ; offset += data.length) yield { stream: "stdout", offset, data };
+	},
+	/** A line every 10 ms: `tick COUNT`. */
+	async *tick({ request, killed }) {
+		let offset = 0;
+		for (let count = 0; count < Number(request.argv[1]); count++) {
+			const line = chunk("stdout", offset, `tick ${count}\n`);
+			offset += line.data.length;
+			yield line;
+			await Promise.race([sleep(10), killed]);
+		}
 	},
 	async *sleep({ killed }) {
 		await killed;

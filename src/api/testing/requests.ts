@@ -24,6 +24,7 @@ export interface ToldError {
 	readonly code: string;
 	readonly message: string;
 	readonly hint?: string;
+	readonly details?: Readonly<Record<string, unknown>>;
 }
 
 export async function expectError(response: Response, status: number): Promise<ToldError> {

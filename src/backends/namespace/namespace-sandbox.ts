@@ -5,18 +5,20 @@ import type { Duplex } from "node:stream";
 import type { Lease } from "../../layers/mounts.ts";
 import { ShaleError } from "../../lib/errors.ts";
 import { type CgroupPaths, planRemove, readStats } from "../../linux/cgroups.ts";
-import type { Jailer, JailerExit } from "../../linux/jailer.ts";
+import type { JailerChild, JailerExit } from "../../linux/jailer.ts";
 import { op } from "../../linux/plan.ts";
+import type { ResidentJailer } from "../../linux/resident-jailer.ts";
 import { signalName } from "../../linux/signals.ts";
-import type { BackendStats, LaunchedSandbox, SandboxExit } from "../backend.ts";
+import type { BackendRecord, BackendStats, LaunchedSandbox, SandboxExit } from "../backend.ts";
+import { waitUntilDetached } from "./disk-image.ts";
 
 /** A killed pid namespace is gone in milliseconds; only a process stuck in the kernel takes longer. */
 const DEATH_DEADLINE_MS = 20_000;
 
 export interface NamespaceSandboxParts {
 	readonly id: string;
-	readonly hostPid: number;
-	readonly jailer: Jailer;
+	readonly child: JailerChild;
+	readonly jailer: ResidentJailer;
 	readonly cgroups: CgroupPaths;
 	readonly lease: Lease;
 	readonly socketHostPath: string;
@@ -27,16 +29,18 @@ export interface NamespaceSandboxParts {
 export class NamespaceSandbox implements LaunchedSandbox {
 	readonly id: string;
 	readonly hostPid: number;
+	readonly record: BackendRecord;
 	readonly exited: Promise<SandboxExit>;
 	readonly #parts: NamespaceSandboxParts;
-	#destroying: Promise<void> | undefined;
+	#ending: Promise<void> | undefined;
 	#isDead = false;
 
 	constructor(parts: NamespaceSandboxParts) {
 		this.#parts = parts;
 		this.id = parts.id;
-		this.hostPid = parts.hostPid;
-		const exit = new Promise<JailerExit>((resolve) => parts.jailer.onExit(parts.hostPid, resolve));
+		this.hostPid = parts.child.hostPid;
+		this.record = { hostPid: parts.child.hostPid, startTicks: parts.child.startTicks };
+		const exit = new Promise<JailerExit>((resolve) => parts.jailer.onExit(this.hostPid, resolve));
 		this.exited = exit.then(async (how) => {
 			this.#isDead = true;
 			return { reason: await this.#explainExit(how) };
@@ -52,32 +56,35 @@ export class NamespaceSandbox implements LaunchedSandbox {
 		return stats;
 	}
 
-	destroy(): Promise<void> {
-		this.#destroying ??= this.#end().catch((error: unknown) => {
+	async destroy({ keepsUpper = false }: { readonly keepsUpper?: boolean } = {}): Promise<void> {
+		this.#ending ??= this.#end().catch((error: unknown) => {
 			// Another call may try again.
-			this.#destroying = undefined;
+			this.#ending = undefined;
 			throw error;
 		});
-		return this.#destroying;
+		await this.#ending;
+		const { jailer, imageHostPath } = this.#parts;
+		if (imageHostPath === undefined) return;
+		if (keepsUpper) await waitUntilDetached(imageHostPath);
+		else await jailer.repeat(() => jailer.run([op.fileRemove(imageHostPath)]));
 	}
 
+	/** All but the disk upper. */
 	async #end(): Promise<void> {
-		const { jailer, cgroups, lease, socketHostPath, imageHostPath } = this.#parts;
-		await this.#kill();
-		await jailer.run([
-			...planRemove(cgroups),
-			op.fileRemove(socketHostPath),
-			...(imageHostPath === undefined ? [] : [op.fileRemove(imageHostPath)]),
-		]);
+		const { jailer, cgroups, lease, socketHostPath } = this.#parts;
+		await jailer.repeat(async () => {
+			await this.#kill();
+			await jailer.run([...planRemove(cgroups), op.fileRemove(socketHostPath)]);
+		});
 		lease.release();
 	}
 
 	/** The agent is PID 1: when it dies, the kernel kills and reaps all others before its exit is seen. */
 	async #kill(): Promise<void> {
-		const { id, jailer, hostPid } = this.#parts;
+		const { id, jailer } = this.#parts;
 		// By now the pid of a dead one may be another sandbox's.
 		if (this.#isDead) return;
-		await jailer.kill(hostPid, constants.signals.SIGKILL);
+		await jailer.kill(this.hostPid, constants.signals.SIGKILL);
 		let timer: NodeJS.Timeout | undefined;
 		const deadline = new Promise<never>((_, reject) => {
 			timer = setTimeout(() => {
@@ -90,13 +97,18 @@ export class NamespaceSandbox implements LaunchedSandbox {
 	}
 
 	async #explainExit({ waitStatus }: JailerExit): Promise<string> {
-		if (this.#destroying) return "it was destroyed";
+		if (this.#ending) return "it was destroyed";
+		if (waitStatus === undefined) return `its agent ended while nobody watched${await this.#explainMemory()}`;
 		const signal = waitStatus & 0x7f;
 		if (signal === 0) return `its agent exited with ${(waitStatus >> 8) & 0xff}`;
+		return `its agent was killed by ${signalName(signal)}${await this.#explainMemory()}`;
+	}
+
+	async #explainMemory(): Promise<string> {
 		const oomKills = await this.stats().then(
 			(stats) => stats.oomKills,
 			() => 0,
 		);
-		return `its agent was killed by ${signalName(signal)}${oomKills > 0 ? ": out of memory" : ""}`;
+		return oomKills > 0 ? ": out of memory" : "";
 	}
 }

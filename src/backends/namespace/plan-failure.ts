@@ -15,6 +15,7 @@ const FIXES: Partial<Record<OpName, string>> = {
 	clone:
 		"Allow user namespaces: sysctl user.max_user_namespaces, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0.",
 	root_layer: "Linux 6.2 or later maps the owners of squashfs layers.",
+	root_upper_disk: "A kept upper belongs to the slot that it was made with.",
 	root_end: "Load the module overlay.",
 	mount: "In a container, unmask /proc and /sys for it: only then may its sandboxes have their own.",
 	seccomp: "Use a kernel with CONFIG_SECCOMP_FILTER.",

@@ -4,6 +4,7 @@
  */
 import { copyFile, rm } from "node:fs/promises";
 import { join } from "node:path";
+import { type CgroupLayout, type CgroupPlan, planCreate, planRemove } from "../../linux/cgroups.ts";
 import { type Jailer, type JailerExit, PlanError } from "../../linux/jailer.ts";
 import { type CloneNamespace, op, type Plan } from "../../linux/plan.ts";
 import type { Check } from "../backend.ts";
@@ -13,14 +14,21 @@ import { ID_RANGE_SIZE } from "./launch-plan.ts";
 export type IdMapping = { readonly ok: true } | { readonly ok: false; readonly why: string };
 
 export interface ProbeOptions {
-	readonly jailer: Jailer;
+	readonly jailer: ProbeJailer;
+	/** Where the throw-away sandboxes are, so that one of a start that was killed is found. Default: nowhere. */
+	readonly cgroups?: CgroupLayout;
 	/** A squashfs image that holds nothing, and a folder of root's to copy it to: the jailer mounts no other's files. */
 	readonly emptyImageHostPath: string;
 	readonly runHostPath: string;
 	readonly idsStart: number;
 }
 
+type ProbeJailer = Pick<Jailer, "run" | "kill" | "onExit">;
+
 const PROBE_LAYER = "probe";
+/** No sandbox can be called so. */
+const PROBE_CGROUP = `_probe-${process.pid}`;
+const NO_CGROUPS: CgroupLayout = { mode: "none", v1: {}, unified: undefined, swap: "absent" };
 const NAMESPACES: readonly CloneNamespace[] = ["mount", "pid", "net", "ipc", "uts", "cgroup", "time"];
 
 /** @throws PlanError when not even a sandbox without its own ids can be made. */
@@ -29,13 +37,15 @@ export async function probeIdMapping({
 	emptyImageHostPath,
 	runHostPath,
 	idsStart,
+	cgroups = NO_CGROUPS,
 }: ProbeOptions): Promise<IdMapping> {
+	const cgroup = planCreate(cgroups, PROBE_CGROUP, {});
 	const image = join(runHostPath, "probe.squashfs");
 	await copyFile(emptyImageHostPath, image);
 	try {
-		const mapped = await tryPlan(jailer, probePlan(image, idsStart));
+		const mapped = await tryPlan(jailer, probePlan(image, cgroup, idsStart), cgroup);
 		if (mapped === undefined) return { ok: true };
-		const unmapped = await tryPlan(jailer, probePlan(image, undefined));
+		const unmapped = await tryPlan(jailer, probePlan(image, cgroup, undefined), cgroup);
 		if (unmapped !== undefined) throw unmapped;
 		return { ok: false, why: mapped.message };
 	} finally {
@@ -68,10 +78,13 @@ export function probeChecks(mapping: IdMapping): Check[] {
 	];
 }
 
-function probePlan(imageHostPath: string, hostIdBase: number | undefined): Plan {
+function probePlan(imageHostPath: string, cgroup: CgroupPlan, hostIdBase: number | undefined): Plan {
+	const namespaces = hostIdBase === undefined ? NAMESPACES : (["user", ...NAMESPACES] as const);
 	return [
+		...cgroup.before,
 		op.layerMount(PROBE_LAYER, imageHostPath),
-		op.clone(hostIdBase === undefined ? NAMESPACES : ["user", ...NAMESPACES]),
+		op.clone(namespaces, cgroup.unified === undefined ? {} : { cgroup2: cgroup.unified }),
+		...cgroup.join,
 		...(hostIdBase === undefined ? [] : [op.mapIds(hostIdBase, ID_RANGE_SIZE)]),
 		op.rootBegin(),
 		op.rootLayer(PROBE_LAYER),
@@ -87,7 +100,11 @@ function probePlan(imageHostPath: string, hostIdBase: number | undefined): Plan 
 }
 
 /** Undefined when the sandbox came up. It is killed, and gone when this returns. */
-async function tryPlan(jailer: Jailer, plan: Plan): Promise<PlanError | undefined> {
+async function tryPlan(
+	jailer: ProbeJailer,
+	plan: Plan,
+	{ paths }: CgroupPlan,
+): Promise<PlanError | undefined> {
 	try {
 		const { hostPid } = await jailer.run(plan);
 		const exited = new Promise<JailerExit>((resolve) => jailer.onExit(hostPid, resolve));
@@ -98,6 +115,6 @@ async function tryPlan(jailer: Jailer, plan: Plan): Promise<PlanError | undefine
 		if (error instanceof PlanError) return error;
 		throw error;
 	} finally {
-		await jailer.run([op.layerUnmount(PROBE_LAYER)]);
+		await jailer.run([op.layerUnmount(PROBE_LAYER), ...planRemove(paths)]);
 	}
 }
