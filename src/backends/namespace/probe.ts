@@ -9,6 +9,7 @@ import { type Jailer, type JailerExit, PlanError } from "../../linux/jailer.ts";
 import { type CloneNamespace, op, type Plan } from "../../linux/plan.ts";
 import type { Check } from "../backend.ts";
 import { ID_RANGE_SIZE } from "./launch-plan.ts";
+import { isMissing, toLaunchError } from "./plan-failure.ts";
 
 /** Whether each sandbox gets host ids of its own. */
 export type IdMapping = { readonly ok: true } | { readonly ok: false; readonly why: string };
@@ -31,7 +32,10 @@ const PROBE_CGROUP = `_probe-${process.pid}`;
 const NO_CGROUPS: CgroupLayout = { mode: "none", v1: {}, unified: undefined, swap: "absent" };
 const NAMESPACES: readonly CloneNamespace[] = ["mount", "pid", "net", "ipc", "uts", "cgroup", "time"];
 
-/** @throws PlanError when not even a sandbox without its own ids can be made. */
+/**
+ * @throws ShaleError when not even a sandbox without its own ids can be made, and when the one with them failed for a
+ * reason that may pass.
+ */
 export async function probeIdMapping({
 	jailer,
 	emptyImageHostPath,
@@ -45,12 +49,19 @@ export async function probeIdMapping({
 	try {
 		const mapped = await tryPlan(jailer, probePlan(image, cgroup, idsStart), cgroup);
 		if (mapped === undefined) return { ok: true };
+		// SECURITY: a moment's trouble must not leave all sandboxes without a user namespace for good.
+		if (!isMissing(mapped) && !isForbidden(mapped)) throw toLaunchError(mapped, PROBE_LAYER);
 		const unmapped = await tryPlan(jailer, probePlan(image, cgroup, undefined), cgroup);
-		if (unmapped !== undefined) throw unmapped;
+		if (unmapped !== undefined) throw toLaunchError(unmapped, PROBE_LAYER);
 		return { ok: false, why: mapped.message };
 	} finally {
 		await rm(image, { force: true });
 	}
+}
+
+/** user.max_user_namespaces = 0, user_namespaces(7). */
+function isForbidden({ opName, errnoName }: PlanError): boolean {
+	return opName === "clone" && errnoName === "ENOSPC";
 }
 
 export function probeChecks(mapping: IdMapping): Check[] {
