@@ -4,8 +4,8 @@ import type * as sdk from "../../sdk/src/index.ts";
 import type { DoctorReport, Recipe, Version } from "../../src/api/daemon-operations.ts";
 import type { LayerManifest } from "../../src/layers/manifest.ts";
 import type { SandboxEvent } from "../../src/sandbox/events.ts";
-import type { GarbageReport } from "../../src/sandbox/inventory.ts";
 import type * as files from "../../src/sandbox/file-types.ts";
+import type { GarbageReport } from "../../src/sandbox/inventory.ts";
 import type * as core from "../../src/sandbox/types.ts";
 
 type Same<A, B> = [A, B] extends [B, A] ? true : false;
