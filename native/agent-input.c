@@ -66,6 +66,7 @@ void input_open(struct input *input, struct process *process, int fd)
 	*input = (struct input){
 		.watch = {.fd = fd, .ready = on_ready},
 		.process = process,
+		.exists = fd >= 0,
 		.is_open = fd >= 0,
 		.is_terminal = process->is_terminal,
 	};

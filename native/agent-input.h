@@ -19,6 +19,7 @@ struct input {
 	uint64_t received;   // bytes that the client has sent
 	uint64_t written;    // offset in `buffer` of the next byte for the pipe
 	uint32_t owed;	     // bytes that were consumed and not yet granted again
+	bool exists;	     // the process was started with a stdin
 	bool is_open;	     // the client may send
 	bool is_terminal;
 };

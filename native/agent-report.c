@@ -10,6 +10,8 @@
 #include <string.h>
 
 enum {
+	STDIN_IS_OPEN = 1,
+	STDIN_IS_CLOSED = 2,
 	CHUNK_BYTES = 32 * 1024, // of one stream in one turn
 	OUTPUT_HEAD_BYTES = 1 + 8,
 	EXIT_BYTES = 4 + 1 + 5 * 8,
@@ -120,7 +122,7 @@ static void put_process(const struct process *process)
 	at = wire_put_u32(at, (uint32_t)process->wait_status);
 	at = wire_put_u8(at, process->is_timed_out);
 	at = wire_put_u8(at, process->is_terminal);
-	at = wire_put_u8(at, process->input.is_open);
+	at = wire_put_u8(at, process->input.exists ? process->input.is_open ? STDIN_IS_OPEN : STDIN_IS_CLOSED : 0);
 	at = wire_put_u16(at, (uint16_t)process->reader_count);
 	at = wire_put_u64(at, process->started_ms);
 	at = wire_put_u64(at, process->ended_ms);

@@ -9,26 +9,27 @@
 static const struct {
 	op_function *run;
 	undo_function *undo;
+	bool by_owner; /* with the owner's rights to files */
 } host_ops[OP_LIMIT] = {
-	[OP_CGROUP_CREATE] = {op_cgroup_create, undo_cgroup_create},
-	[OP_CGROUP_ENSURE] = {op_cgroup_ensure, NULL},
-	[OP_CGROUP_WRITE] = {op_cgroup_write, NULL},
-	[OP_CGROUP_JOIN] = {op_cgroup_join, NULL},
-	[OP_CGROUP_KILL] = {op_cgroup_kill, NULL},
-	[OP_CGROUP_REMOVE] = {op_cgroup_remove, NULL},
-	[OP_DIR_CREATE] = {op_dir_create, undo_dir_create},
-	[OP_DIR_REMOVE] = {op_dir_remove, NULL},
-	[OP_FILE_REMOVE] = {op_file_remove, NULL},
-	[OP_LISTEN] = {op_listen, undo_listen},
-	[OP_LAYER_MOUNT] = {op_layer_mount, NULL},
-	[OP_LAYER_UNMOUNT] = {op_layer_unmount, NULL},
-	[OP_CLONE] = {op_clone, undo_clone},
-	[OP_MAP_IDS] = {op_map_ids, NULL},
-	[OP_ROOT_BEGIN] = {op_root_begin, NULL},
-	[OP_ROOT_LAYER] = {op_root_layer, NULL},
-	[OP_ROOT_UPPER_TMPFS] = {op_root_upper_tmpfs, NULL},
-	[OP_ROOT_UPPER_DISK] = {op_root_upper_disk, NULL},
-	[OP_ROOT_END] = {op_root_end, NULL},
+	[OP_CGROUP_CREATE] = {op_cgroup_create, undo_cgroup_create, false},
+	[OP_CGROUP_ENSURE] = {op_cgroup_ensure, NULL, false},
+	[OP_CGROUP_WRITE] = {op_cgroup_write, NULL, false},
+	[OP_CGROUP_JOIN] = {op_cgroup_join, NULL, false},
+	[OP_CGROUP_KILL] = {op_cgroup_kill, NULL, false},
+	[OP_CGROUP_REMOVE] = {op_cgroup_remove, NULL, false},
+	[OP_DIR_CREATE] = {op_dir_create, undo_dir_create, true},
+	[OP_DIR_REMOVE] = {op_dir_remove, NULL, true},
+	[OP_FILE_REMOVE] = {op_file_remove, NULL, true},
+	[OP_LISTEN] = {op_listen, undo_listen, true},
+	[OP_LAYER_MOUNT] = {op_layer_mount, NULL, false},
+	[OP_LAYER_UNMOUNT] = {op_layer_unmount, NULL, false},
+	[OP_CLONE] = {op_clone, undo_clone, false},
+	[OP_MAP_IDS] = {op_map_ids, NULL, false},
+	[OP_ROOT_BEGIN] = {op_root_begin, NULL, false},
+	[OP_ROOT_LAYER] = {op_root_layer, NULL, false},
+	[OP_ROOT_UPPER_TMPFS] = {op_root_upper_tmpfs, NULL, false},
+	[OP_ROOT_UPPER_DISK] = {op_root_upper_disk, NULL, false},
+	[OP_ROOT_END] = {op_root_end, NULL, false},
 };
 
 bool fail(struct launch *launch, int error, const char *path, const char *message)
@@ -88,16 +89,32 @@ static void launch_release(struct launch *launch)
 		close_fd(&launch->joins[i].tasks_fd);
 }
 
+static bool run_host_op(struct launch *launch, const struct plan_op *op)
+{
+	if (host_ops[op->spec->opcode].by_owner)
+		act_as_owner(launch->jailer);
+	bool done = host_ops[op->spec->opcode].run(launch, op);
+	act_as_root(launch->jailer);
+	return done;
+}
+
+static void undo_host_op(struct launch *launch, const struct plan_op *op)
+{
+	if (host_ops[op->spec->opcode].undo == NULL)
+		return;
+	if (host_ops[op->spec->opcode].by_owner)
+		act_as_owner(launch->jailer);
+	host_ops[op->spec->opcode].undo(launch, op);
+	act_as_root(launch->jailer);
+}
+
 /* Undoes the host operations before `end`, last first. What failed stays the failure that is reported. */
 static void undo_before(struct launch *launch, uint32_t end)
 {
 	struct failure first = launch->failure;
 	uint32_t first_index = launch->op_index;
-	while (end-- > 0) {
-		const struct plan_op *op = &launch->plan->ops[end];
-		if (host_ops[op->spec->opcode].undo != NULL)
-			host_ops[op->spec->opcode].undo(launch, op);
-	}
+	while (end-- > 0)
+		undo_host_op(launch, &launch->plan->ops[end]);
 	launch->failure = first;
 	launch->op_index = first_index;
 }
@@ -114,7 +131,7 @@ bool launch_run(struct launch *launch, struct jailer *jailer, const struct plan 
 			done = launch_guest(launch);
 			break;
 		}
-		done = host_ops[op->spec->opcode].run(launch, op);
+		done = run_host_op(launch, op);
 		index += done;
 	}
 	/* An operation on a child that has given up fails too; what the child says is the cause. */

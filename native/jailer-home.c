@@ -36,11 +36,41 @@ static int open_mount_namespace(int proc_fd)
 	return fd;
 }
 
-static int allow_directory(struct jailer *jailer, const char *path)
+/*
+ * SECURITY: whoever may write to the folder above may have put another one in its place, but none of somebody else's:
+ * so for an owner it is a folder of `uid`.
+ */
+static struct allowed open_folder(const struct jailer *jailer, const char *path, uid_t uid)
 {
-	struct allowed *allowed = &jailer->allowed[jailer->allowed_count++];
-	*allowed = (struct allowed){.path = path, .fd = open_directory(AT_FDCWD, path)};
-	return allowed->fd;
+	struct allowed folder = {.path = path, .fd = open_directory(AT_FDCWD, path)};
+	struct stat status;
+	if (fstat(folder.fd, &status) < 0)
+		die(path, errno);
+	if (jailer->owner.uid != 0 && status.st_uid != uid)
+		die(path, EPERM);
+	return folder;
+}
+
+static void allow_folders(struct jailer *jailer, const struct options *options)
+{
+	uid_t owner = jailer->owner.uid;
+	for (uint32_t i = 0; i < options->allowed_count; i++)
+		jailer->allowed[jailer->allowed_count++] = open_folder(jailer, options->allowed[i], owner);
+	for (uint32_t i = 0; i < options->image_count; i++)
+		jailer->owner.images[jailer->owner.image_count++] = open_folder(jailer, options->images[i], owner);
+}
+
+static void set_owner(struct jailer *jailer, const struct options *options)
+{
+	jailer->owner = (struct owner){
+		.uid = options->owner_uid,
+		.gid = options->owner_gid,
+		.first_id = options->first_id,
+		.last_id = options->last_id,
+	};
+	/* Groups of root's would be the owner's when it comes to files. */
+	if (jailer->owner.uid != 0 && syscall(SYS_setgroups, 0, NULL) < 0)
+		die("dropping groups", errno);
 }
 
 /* A tmpfs on DIR/mnt, in our namespace only, on which the layers are mounted. */
@@ -121,18 +151,20 @@ void home_open(struct jailer *jailer, const struct options *options)
 	set_signals();
 	umask(077);
 	*jailer = (struct jailer){.layers_fd = -1, .agent_fd = -1};
+	set_owner(jailer, options);
 	jailer->progress = share_progress();
 	if (options->agent_path != NULL)
 		jailer->agent_fd = seal_agent(options->agent_path);
 	enter_private_mounts();
 	jailer->proc_fd = open_directory(AT_FDCWD, "/proc");
 	jailer->cgroup_fd = open_directory(AT_FDCWD, "/sys/fs/cgroup");
-	if (options->run_dir != NULL)
-		jailer->layers_fd = open_layers_dir(allow_directory(jailer, options->run_dir));
+	if (options->run_dir != NULL) {
+		jailer->allowed[jailer->allowed_count++] = open_folder(jailer, options->run_dir, 0);
+		jailer->layers_fd = open_layers_dir(jailer->allowed[0].fd);
+	}
 	jailer->cgroup_count = options->cgroup_count;
 	memcpy(jailer->cgroups, options->cgroups, sizeof jailer->cgroups);
-	for (uint32_t i = 0; i < options->allowed_count; i++)
-		allow_directory(jailer, options->allowed[i]);
+	allow_folders(jailer, options);
 	jailer->home_ns = open_mount_namespace(jailer->proc_fd);
 	jailer->nursery_ns = nursery_open(jailer);
 	raise_descriptor_limit();

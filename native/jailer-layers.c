@@ -100,9 +100,9 @@ bool op_layer_mount(struct launch *launch, const struct plan_op *op)
 		return false;
 	if (is_mounted(launch->jailer, id))
 		return true;
-	int image_fd = open_image(image, O_RDONLY);
+	int image_fd = open_image(launch->jailer, image, O_RDONLY);
 	if (image_fd < 0)
-		return fail(launch, image_fd, image, "opening the image; it must be root's and writable by no other");
+		return fail(launch, image_fd, image, "opening the image; " IMAGE_RULE);
 	int mount_fd = mount_image(image_fd, image, "squashfs", true);
 	close(image_fd);
 	if (mount_fd < 0)

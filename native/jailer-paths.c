@@ -111,21 +111,30 @@ int allowed_spot(const struct jailer *jailer, const char *path, struct spot *spo
 	return -EXDEV;
 }
 
-int open_image(const char *path, int flags)
+static int find_image(const struct jailer *jailer, const char *path, int flags)
+{
+	uint64_t how = (uint64_t)flags | O_NOFOLLOW | O_NONBLOCK;
+	if (jailer->owner.uid == 0)
+		return sys_openat2(AT_FDCWD, path, how, 0, RESOLVE_NO_MAGICLINKS);
+	for (uint32_t i = 0; i < jailer->owner.image_count; i++) {
+		const struct allowed *folder = &jailer->owner.images[i];
+		const char *relative = path_below(path, folder->path);
+		if (relative != NULL)
+			return sys_openat2(folder->fd, relative, how, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+	}
+	return -EXDEV;
+}
+
+int open_image(const struct jailer *jailer, const char *path, int flags)
 {
 	if (path[0] != '/')
 		return -EINVAL;
-	int fd = sys_openat2(AT_FDCWD, path, (uint64_t)flags | O_NOFOLLOW | O_NONBLOCK, 0, RESOLVE_NO_MAGICLINKS);
-	struct stat status;
-	if (fd < 0)
-		return fd;
-	int error = fstat(fd, &status) < 0 ? -errno : 0;
-	if (error == 0 && !S_ISREG(status.st_mode))
-		error = -EINVAL;
-	else if (error == 0 && (status.st_uid != 0 || (status.st_mode & 022) != 0))
-		error = -EPERM;
+	act_as_owner(jailer);
+	int fd = find_image(jailer, path, flags);
+	act_as_root(jailer);
+	int error = fd < 0 ? fd : check_image(jailer, fd);
 	if (error == 0)
 		return fd;
-	close(fd);
+	close_fd(&fd);
 	return error;
 }

@@ -86,9 +86,9 @@ bool op_root_upper_tmpfs(struct launch *launch, const struct plan_op *op)
 bool op_root_upper_disk(struct launch *launch, const struct plan_op *op)
 {
 	const char *image = plan_text(op, 0);
-	int image_fd = open_image(image, O_RDWR);
+	int image_fd = open_image(launch->jailer, image, O_RDWR);
 	if (image_fd < 0)
-		return fail(launch, image_fd, image, "opening the image; it must be root's and writable by no other");
+		return fail(launch, image_fd, image, "opening the image; " IMAGE_RULE);
 	int upper_fd = mount_image(image_fd, image, "ext4", false);
 	close(image_fd);
 	return keep_upper(launch, upper_fd, image);

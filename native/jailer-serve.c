@@ -209,7 +209,7 @@ static void handle_plan(struct server *server, uint32_t request_id, const uint8_
 		reply_simple_error(server, request_id, ENOMEM, "no memory for another child");
 		return;
 	}
-	if (!plan_decode(bytes, length, &plan, &fault)) {
+	if (!plan_decode(bytes, length, &plan, &fault) || !check_rules(server->jailer, &plan, &fault)) {
 		struct failure failure = {.phase = PHASE_DECODE, .error = fault.error};
 		strncpy(failure.message, fault.message, sizeof failure.message - 1);
 		reply_error(server, request_id, fault.op_index, fault.opcode, &failure);

@@ -1,12 +1,10 @@
 /*
  * The jailer: checks and executes plans.
  *
- *   jailer serve FD --agent PATH --run-dir DIR [--allow DIR]... [--cgroup PATH]...
- *     resident, requests on the stream socket FD
- *   jailer run FD [--agent PATH] [--run-dir DIR] [--allow DIR]... [--cgroup PATH]...
- *     one plan from FD; exits as its program does
+ *   jailer serve FD --agent PATH --run-dir DIR [OPTION VALUE]...    resident, requests on the stream socket FD
+ *   jailer run FD [--agent PATH] [--run-dir DIR] [OPTION VALUE]...  one plan from FD; exits as its program does
  *
- * README.md has the protocol of the first and the operations of both.
+ * README.md has the options, the protocol of the first and the operations of both.
  */
 #include "jailer.h"
 #include "jailer-kernel.h"
@@ -21,32 +19,12 @@
 
 static _Noreturn void usage(void)
 {
-	fputs("usage: jailer serve FD --agent PATH --run-dir DIR [--allow DIR]... [--cgroup PATH]...\n"
-	      "       jailer run FD [--agent PATH] [--run-dir DIR] [--allow DIR]... [--cgroup PATH]...\n",
+	fputs("usage: jailer serve FD --agent PATH --run-dir DIR [OPTION VALUE]...\n"
+	      "       jailer run FD [--agent PATH] [--run-dir DIR] [OPTION VALUE]...\n"
+	      "options: --allow DIR, --cgroup PATH, and for plans of an ordinary user\n"
+	      "         --owner UID:GID --ids FIRST-LAST --cgroup PATH --image DIR\n",
 	      stderr);
 	exit(EXIT_USAGE);
-}
-
-static struct options parse_options(int argc, char **argv)
-{
-	struct options options = {0};
-	for (int i = 0; i < argc; i += 2) {
-		if (i + 1 == argc)
-			usage();
-		if (strcmp(argv[i], "--agent") == 0)
-			options.agent_path = argv[i + 1];
-		else if (strcmp(argv[i], "--run-dir") == 0 && argv[i + 1][0] == '/')
-			options.run_dir = argv[i + 1];
-		else if (strcmp(argv[i], "--allow") == 0 && argv[i + 1][0] == '/' &&
-			 options.allowed_count < MAX_ALLOWED - 1)
-			options.allowed[options.allowed_count++] = argv[i + 1];
-		else if (strcmp(argv[i], "--cgroup") == 0 && argv[i + 1][0] == '/' &&
-			 options.cgroup_count < MAX_CGROUPS)
-			options.cgroups[options.cgroup_count++] = argv[i + 1];
-		else
-			usage();
-	}
-	return options;
 }
 
 static size_t read_all(int fd, uint8_t *bytes, size_t size)
@@ -83,7 +61,7 @@ static int run(struct jailer *jailer, int fd)
 	struct plan_fault fault;
 	size_t length = read_all(fd, bytes, sizeof bytes);
 	close(fd);
-	if (!plan_decode(bytes, length, &plan, &fault)) {
+	if (!plan_decode(bytes, length, &plan, &fault) || !check_rules(jailer, &plan, &fault)) {
 		const struct op_spec *spec = op_find(fault.opcode);
 		refuse(fault.op_index, spec == NULL ? "?" : spec->name, "", fault.error, fault.message);
 	}
@@ -96,10 +74,10 @@ static int run(struct jailer *jailer, int fd)
 int main(int argc, char **argv)
 {
 	static struct jailer jailer;
+	struct options options;
 	uint64_t fd;
-	if (argc < 3 || !plan_decimal(argv[2], INT32_MAX, &fd))
+	if (argc < 3 || !plan_decimal(argv[2], INT32_MAX, &fd) || !parse_options(argc - 3, argv + 3, &options))
 		usage();
-	struct options options = parse_options(argc - 3, argv + 3);
 	bool serves = strcmp(argv[1], "serve") == 0;
 	if (serves ? options.agent_path == NULL || options.run_dir == NULL : strcmp(argv[1], "run") != 0)
 		usage();

@@ -35,7 +35,20 @@ struct allowed {
 	int fd; /* O_PATH */
 };
 
+/*
+ * What --owner means: plans come from a program with this user's rights only, and must not be able to do more with
+ * the host than that user, beyond starting sandboxes. See jailer-owner.c.
+ */
+#define MAX_IMAGE_FOLDERS 4
+struct owner {
+	uint32_t uid, gid; /* 0: plans come from root */
+	uint32_t first_id, last_id; /* that sandboxes may have */
+	struct allowed images[MAX_IMAGE_FOLDERS];
+	uint32_t image_count;
+};
+
 struct jailer {
+	struct owner owner;
 	struct allowed allowed[MAX_ALLOWED];
 	uint32_t allowed_count;
 	const char *cgroups[MAX_CGROUPS]; /* of --cgroup; without any, plans may use the whole tree */
@@ -122,10 +135,28 @@ struct options {
 	uint32_t allowed_count;
 	const char *cgroups[MAX_CGROUPS];
 	uint32_t cgroup_count;
+	const char *images[MAX_IMAGE_FOLDERS];
+	uint32_t image_count;
+	uint32_t owner_uid, owner_gid, first_id, last_id;
 };
 #define IGNORED_SIGNAL_COUNT 3
 extern const int ignored_signals[IGNORED_SIGNAL_COUNT];
 void home_open(struct jailer *jailer, const struct options *options);
+
+/* jailer-options.c */
+
+/* Reads NAME VALUE pairs. False when one is not known, malformed, or one too many, or when they do not go together. */
+bool parse_options(int argc, char **argv, struct options *options);
+
+/* jailer-owner.c */
+
+/* Between these two, files are found and made with the owner's rights, not with root's. Without an owner, no-ops. */
+void act_as_owner(const struct jailer *jailer);
+void act_as_root(const struct jailer *jailer);
+/* Whether an owner may have this plan executed; true without an owner. */
+bool check_rules(const struct jailer *jailer, const struct plan *plan, struct plan_fault *fault);
+/* Whether an image is as it has to be: regular, root's or the owner's, writable by nobody else. 0 or -errno. */
+int check_image(const struct jailer *jailer, int fd);
 
 /* jailer-nursery.c */
 int nursery_open(struct jailer *jailer);
@@ -154,8 +185,9 @@ struct spot {
 };
 int cgroup_spot(const struct jailer *jailer, const char *path, struct spot *spot);
 int allowed_spot(const struct jailer *jailer, const char *path, struct spot *spot);
-/* Opens an image file: regular, root's, writable by nobody else. A descriptor, or a negative errno. */
-int open_image(const char *path, int flags);
+#define IMAGE_RULE "it must be root's, or the owner's in an --image folder, and writable by no other"
+/* Opens an image file, see check_image. A descriptor, or a negative errno. */
+int open_image(const struct jailer *jailer, const char *path, int flags);
 
 /* jailer-cgroup.c */
 

@@ -95,23 +95,15 @@ struct order {
 	uint32_t layers;
 };
 
-static bool has_word(const struct plan_op *op, const char *word)
-{
-	for (uint32_t i = 0; i < op->word_count; i++)
-		if (strcmp(plan_text(op, i), word) == 0)
-			return true;
-	return false;
-}
-
 /* One operation's place among the others. Returns the complaint, or NULL. */
 static const char *check_host_order(struct order *seen, const struct plan_op *op)
 {
 	switch (op->spec->opcode) {
 	case OP_CLONE:
-		if (seen->clone || !has_word(op, "mount"))
+		if (seen->clone || !plan_has_word(op, "mount"))
 			return "clone comes once, and needs mount";
 		seen->clone = true;
-		seen->user = has_word(op, "user");
+		seen->user = plan_has_word(op, "user");
 		return NULL;
 	case OP_LISTEN:
 		return seen->clone ? "listen comes before clone" : NULL;
@@ -233,6 +225,14 @@ struct plan_word plan_word(const struct plan_op *op, uint32_t index)
 const char *plan_text(const struct plan_op *op, uint32_t index)
 {
 	return plan_word(op, index).text;
+}
+
+bool plan_has_word(const struct plan_op *op, const char *word)
+{
+	for (uint32_t i = 0; i < op->word_count; i++)
+		if (strcmp(plan_text(op, i), word) == 0)
+			return true;
+	return false;
 }
 
 static int digit_value(char digit)

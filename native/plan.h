@@ -120,6 +120,9 @@ struct plan_word plan_word(const struct plan_op *op, uint32_t index);
 /* Text of the word at `index`. */
 const char *plan_text(const struct plan_op *op, uint32_t index);
 
+/* Whether one of its words is `word`. */
+bool plan_has_word(const struct plan_op *op, const char *word);
+
 /* Strict integers: digits only (no sign, space, leading zero or prefix), at most `max`. */
 bool plan_decimal(const char *text, uint64_t max, uint64_t *value);
 bool plan_octal(const char *text, uint64_t max, uint64_t *value);

@@ -62,8 +62,48 @@ static void allowed_paths_cannot_be_left(void)
 	assert(system(path) == 0);
 }
 
+static bool parses(const char *line)
+{
+	char copy[256], *argv[32], *save = NULL;
+	struct options options;
+	int argc = 0;
+	strcpy(copy, line);
+	for (char *word = strtok_r(copy, " ", &save); word != NULL; word = strtok_r(NULL, " ", &save))
+		argv[argc++] = word;
+	return parse_options(argc, argv, &options);
+}
+
+#define BOUNDS " --ids 65536-131071 --cgroup /c"
+static void an_owner_without_bounds_is_refused(void)
+{
+	assert(parses("") && parses("--allow /a --allow /b --agent x --cgroup /c"));
+	assert(!parses("--allow") && !parses("--allow a") && !parses("--unknown /a") && !parses("--run-dir a"));
+	assert(parses("--owner 1000:1000 --image /i" BOUNDS) && parses("--owner 1000:1000" BOUNDS));
+	assert(!parses("--owner 1000:1000") && !parses("--owner 1000:1000 --cgroup /c"));
+	assert(!parses("--owner 1000:1000 --ids 65536-131071") && !parses("--ids 65536-131071"));
+	assert(!parses("--image /i") && !parses("--owner 0:0" BOUNDS) && !parses("--owner 1000:0" BOUNDS));
+	assert(!parses("--owner 1000" BOUNDS) && !parses("--owner x:y" BOUNDS) && !parses("--owner -1:1" BOUNDS));
+	assert(!parses("--owner 1000:1000 --ids 9-5 --cgroup /c"));
+}
+
+static void cgroups_out_of_reach_are_refused(void)
+{
+	struct jailer jailer = {.cgroups = {"/c/a", "/c/b/shale"}, .cgroup_count = 2};
+	static const char *const inside[] = {"/c/a", "/c/a/x", "/c/b/shale/x/pids.max", "/c/a/..x", "/c/a/x.."};
+	static const char *const outside[] = {"/c", "/c/ab", "/c/b", "/c/b/shal", "/c/a/..", "/c/a/../b",
+					      "/c/a/x/../../../d", "c/a", ""};
+	for (size_t i = 0; i < sizeof inside / sizeof *inside; i++)
+		assert(is_cgroup_in_reach(&jailer, inside[i]));
+	for (size_t i = 0; i < sizeof outside / sizeof *outside; i++)
+		assert(!is_cgroup_in_reach(&jailer, outside[i]));
+	jailer.cgroup_count = 0;
+	assert(is_cgroup_in_reach(&jailer, "/c"));
+}
+
 int main(void)
 {
+	an_owner_without_bounds_is_refused();
+	cgroups_out_of_reach_are_refused();
 	a_path_is_below_a_base_only_by_whole_components();
 	mount_flags_are_a_closed_set();
 	allowed_paths_cannot_be_left();

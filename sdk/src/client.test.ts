@@ -33,6 +33,29 @@ test("an error answer becomes a ShaleApiError with code, status, hint and retrya
 	});
 });
 
+test("events are chosen, gone on from by id, and told until the stream breaks", async () => {
+	await using daemon = await FakeDaemon.start();
+	const shale = new Shale({ url: daemon.url });
+	const seen: string[] = [];
+	const listen = async () => {
+		const events = await shale.events({ sandbox: "a", types: ["sandbox.failed", "host.leak"], after: "e-1" });
+		for await (const { id, type } of events) seen.push(`${id} ${type}`);
+	};
+	await assert.rejects(listen(), ShaleConnectionError);
+	assert.deepEqual(seen, ["e-2 reset", "e-3 sandbox.failed"]);
+	const request = daemon.requests.at(-1);
+	assert.equal(request?.path, "/v1/events?sandbox=a&type=sandbox.failed&type=host.leak");
+	assert.equal(request?.headers["last-event-id"], "e-1");
+});
+
+test("gc says what it removed and what is left", async () => {
+	await using daemon = await FakeDaemon.start();
+	const shale = new Shale({ url: daemon.url });
+	const { dryRun, removed, left } = await shale.gc();
+	assert.deepEqual([dryRun, removed[0]?.kind, left[0]?.name], [false, "cgroup", "/dev/loop7"]);
+	assert.equal((await shale.gc({ dryRun: true })).dryRun, true);
+});
+
 test("ids cannot leave their place in the path", async () => {
 	await using daemon = await FakeDaemon.start();
 	const shale = new Shale({ url: `${daemon.url}/` });
@@ -67,6 +90,23 @@ test("all turns the pages and list passes the filter", async () => {
 	await sandboxes.list({ labels: { a: "b=c", d: "e" }, limit: 5, state: "running" });
 	const [last] = daemon.paths("GET").slice(-1);
 	assert.equal(last, "/v1/sandboxes?label=a%3Db%3Dc&label=d%3De&state=running&limit=5");
+});
+
+test("a sandbox is stopped, started, and given another end", async () => {
+	await using daemon = await FakeDaemon.start();
+	const sandbox = new Shale({ url: daemon.url }).sandboxes.open(daemon.addSandbox());
+	assert.equal((await sandbox.stop()).state, "stopped");
+	assert.equal((await sandbox.start()).state, "running");
+	for (const [timeout, lifetimeMs] of [
+		["5m", 300_000],
+		["1.5h", 5_400_000],
+		[700, 700],
+		[null, null],
+	] as const) {
+		await sandbox.setTimeout(timeout);
+		assert.deepEqual(daemon.requests.at(-1)?.body, { lifetimeMs });
+	}
+	await assert.rejects(sandbox.setTimeout("5 minutes"), TypeError);
 });
 
 test("stats, plans and processes are read", async () => {

@@ -1,8 +1,9 @@
 /** The client of one daemon. */
 import type { Http } from "./http.ts";
 import { Layers } from "./layers.ts";
+import type { GarbageReport, ListenEvents, SandboxEvent } from "./operation-types.ts";
 import { Sandboxes } from "./sandbox.ts";
-import { DEFAULT_URL, Transport, type WebSocketConstructor } from "./transport.ts";
+import { apiPath, DEFAULT_URL, Transport, type WebSocketConstructor } from "./transport.ts";
 import type { DaemonVersion, DoctorReport } from "./types.ts";
 
 export interface ShaleOptions {
@@ -38,6 +39,29 @@ export class Shale {
 		this.layers = new Layers(this.#transport);
 	}
 
+	/**
+	 * What happens to sandboxes, from when the call resolves and until the loop is left. A stream that breaks throws: go on
+	 * by giving the last event's id as `after`.
+	 */
+	async events({ sandbox, types, after, signal }: ListenEvents = {}): Promise<AsyncGenerator<SandboxEvent>> {
+		const query = { sandbox, type: types };
+		const headers = after === undefined ? {} : { "Last-Event-ID": after };
+		return toData(
+			await this.#transport.serverSentEvents("GET", apiPath("events"), { query, headers, signal }),
+		);
+	}
+
+	/** Removes from the daemon's host what nobody owns; with `dryRun` it is only listed. */
+	async gc({
+		dryRun = false,
+		signal,
+	}: {
+		readonly dryRun?: boolean | undefined;
+		readonly signal?: AbortSignal | undefined;
+	} = {}): Promise<GarbageReport> {
+		return await this.#transport.json("POST", apiPath("gc"), { json: { dryRun }, signal });
+	}
+
 	/** What the daemon's host can do and what it lacks. */
 	async doctor({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<DoctorReport> {
 		return await this.#transport.json("GET", "/v1/doctor", { signal });
@@ -51,6 +75,10 @@ export class Shale {
 	async health({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
 		await this.#transport.send("GET", "/healthz", { signal });
 	}
+}
+
+async function* toData(events: AsyncIterable<{ readonly data: unknown }>): AsyncGenerator<SandboxEvent> {
+	for await (const { data } of events) yield data as SandboxEvent;
 }
 
 /** Undefined for an empty variable, and where there is no environment (Deno asks for permission through `process` too). */

@@ -14,6 +14,7 @@ export type * from "./file-types.ts";
 export { type FileData, type FileOptions, Files, type WriteOptions } from "./files.ts";
 export { fetchHttp, type Http, type HttpAnswer, type HttpRequest } from "./http.ts";
 export { type BuildOptions, Layers } from "./layers.ts";
+export type * from "./operation-types.ts";
 export { Processes, type StartOptions } from "./processes.ts";
 export { type CallOptions, Sandbox, Sandboxes } from "./sandbox.ts";
 export { CommandSession, type SessionOptions } from "./session.ts";

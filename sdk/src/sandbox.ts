@@ -3,7 +3,7 @@ import { Shale, type ShaleOptions } from "./client.ts";
 import { Commands } from "./commands.ts";
 import { Files } from "./files.ts";
 import { Processes } from "./processes.ts";
-import { apiPath, type Transport } from "./transport.ts";
+import { apiPath, type RequestOptions, type Transport } from "./transport.ts";
 import type { CreateSandbox, ListSandboxes, SandboxInfo, SandboxPage, SandboxStats } from "./types.ts";
 
 export interface CallOptions {
@@ -53,6 +53,24 @@ export class Sandbox {
 		return await this.#transport.text("GET", apiPath("sandboxes", this.id, "plan"), { signal });
 	}
 
+	/** Ends its processes and keeps its disk upper. May be called again. @throws ShaleApiError `conflict` on tmpfs */
+	async stop({ signal }: CallOptions = {}): Promise<SandboxInfo> {
+		return await this.#post("stop", { signal });
+	}
+
+	/** Starts a stopped one again, or one that failed, on its kept upper. May be called again. */
+	async start({ signal }: CallOptions = {}): Promise<SandboxInfo> {
+		return await this.#post("start", { signal });
+	}
+
+	/**
+	 * Its lifetime ends so long from now, however long it was before: ms, or `500ms`, `30s`, `5m`, `2h`, `1d`; null: never.
+	 * @throws TypeError for another text.
+	 */
+	async setTimeout(timeout: number | string | null, { signal }: CallOptions = {}): Promise<SandboxInfo> {
+		return await this.#post("extend", { json: { lifetimeMs: toMs(timeout) }, signal });
+	}
+
 	/** Destroys it, from any state. May be called again. */
 	async kill({ signal }: CallOptions = {}): Promise<void> {
 		await this.#transport.send("DELETE", apiPath("sandboxes", this.id), { signal });
@@ -61,6 +79,20 @@ export class Sandbox {
 	async [Symbol.asyncDispose](): Promise<void> {
 		await this.kill();
 	}
+
+	#post(action: string, options: RequestOptions): Promise<SandboxInfo> {
+		return this.#transport.json("POST", apiPath("sandboxes", this.id, action), options);
+	}
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+function toMs(timeout: number | string | null): number | null {
+	if (typeof timeout !== "string") return timeout;
+	const [, count, unit] = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/.exec(timeout) ?? [];
+	const unitMs = UNITS_MS[unit ?? ""];
+	if (unitMs === undefined) throw new TypeError(`"${timeout}" is no time such as 30s, 5m or 2h`);
+	return Math.round(Number(count) * unitMs);
 }
 
 export class Sandboxes {

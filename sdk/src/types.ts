@@ -32,15 +32,31 @@ export interface CreateSandbox {
 	readonly limits?: Partial<Limits> | undefined;
 	readonly upper?: UpperKind | undefined;
 	readonly network?: "none" | undefined;
+	/** It ends so long after it began to run, or after the last {@link Sandbox.setTimeout}. Default: never. */
+	readonly lifetimeMs?: number | undefined;
+	/** It ends after so much time in which nobody used it. Default: never. */
+	readonly idleTimeoutMs?: number | undefined;
+	/** What its end is; `stop` needs a disk upper. Default `destroy`. */
+	readonly onExpiry?: OnExpiry | undefined;
 }
 
-export type SandboxState = "creating" | "running" | "failed" | "destroying" | "destroyed";
+export type OnExpiry = "destroy" | "stop";
+
+export type SandboxState =
+	| "creating"
+	| "running"
+	| "stopping"
+	| "stopped"
+	| "starting"
+	| "failed"
+	| "destroying"
+	| "destroyed";
 
 export interface SandboxInfo {
 	readonly id: string;
 	readonly name: string | null;
 	readonly state: SandboxState;
-	/** Why it is `failed`; otherwise null. */
+	/** Why it is `failed` or `stopped`; otherwise null. */
 	readonly reason: string | null;
 	readonly backend: string;
 	readonly layers: readonly string[];
@@ -53,6 +69,10 @@ export interface SandboxInfo {
 	readonly upper: UpperKind;
 	readonly network: "none";
 	readonly createdAt: string;
+	/** When its lifetime ends; null when it has none. */
+	readonly expiresAt: string | null;
+	readonly idleTimeoutMs: number | null;
+	readonly onExpiry: OnExpiry;
 }
 
 export interface ListSandboxes {

@@ -157,7 +157,7 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 		connection.close();
 		await assert.rejects(running.exited);
 		connection = await agent.open();
-		const { data, exit } = await collect(await connection.attach(running.id));
+		const { data, exit } = await collect(await connection.attach(running.id, { hold: true }));
 		assert.equal(exit.exitCode, 0);
 		assert.ok(data.length >= RING_BYTES);
 		assert.ok(data.equals(Buffer.from(numbers(100_000)).subarray(-data.length)));
@@ -182,7 +182,7 @@ describe("streams of an agent", { skip: missingAgent() }, () => {
 			if (offset >= expected.length) break;
 			connection.close();
 			connection = await agent.open();
-			running = await connection.attach(id, { stdoutOffset: offset, windowBytes: 4096 });
+			running = await connection.attach(id, { stdoutOffset: offset, windowBytes: 4096, hold: true });
 			assert.ok(reconnects < 50);
 		}
 		assert.ok(Buffer.concat(pieces).equals(expected));

@@ -3,83 +3,20 @@ import { Duplex, duplexPair } from "node:stream";
 import { afterEach, test } from "node:test";
 import { AgentError } from "./agent-error.ts";
 import { AgentConnection, type OpenOptions } from "./connection.ts";
-import { FrameDecoder, FrameWriter, REPLY, REQUEST } from "./frames.ts";
+import { REPLY, REQUEST } from "./frames.ts";
+import {
+	closeConnections,
+	exit,
+	FakeAgent,
+	frame,
+	hello,
+	open,
+	openWithProcess,
+	output,
+	started,
+} from "./testing/fake-agent.ts";
 
-/** The agent's end of a connection, played by the test. */
-class FakeAgent {
-	readonly requests: { type: number; channel: number; payload: Buffer }[] = [];
-	readonly #stream;
-	#arrived = Promise.withResolvers<void>();
-
-	constructor(stream: ReturnType<typeof duplexPair>[0]) {
-		this.#stream = stream;
-		const decoder = new FrameDecoder();
-		stream.on("error", () => {});
-		stream.on("data", (chunk: Buffer) => {
-			for (const { type, channel, payload } of decoder.decode(chunk)) {
-				this.requests.push({ type, channel, payload: Buffer.from(payload.takeRest()) });
-			}
-			this.#arrived.resolve();
-		});
-	}
-
-	sendBytes(bytes: Buffer): void {
-		this.#stream.write(bytes);
-	}
-
-	end(): void {
-		this.#stream.end();
-	}
-
-	/** The next request of this type, in order of arrival. */
-	async receive(type: number) {
-		for (;;) {
-			const index = this.requests.findIndex((request) => request.type === type);
-			const [request] = index < 0 ? [] : this.requests.splice(index, 1);
-			if (request) return request;
-			this.#arrived = Promise.withResolvers();
-			await this.#arrived.promise;
-		}
-	}
-}
-
-const opened: AgentConnection[] = [];
-afterEach(() => {
-	for (const connection of opened.splice(0)) connection.close();
-});
-
-// One FrameWriter at a time: each is finished before the next is begun.
-const frame = (
-	type: number,
-	channel: number,
-	fill: (frame: FrameWriter) => FrameWriter = (empty) => empty,
-): Buffer => fill(new FrameWriter(type, channel)).finish();
-const hello = (version = 2) => frame(REPLY.hello, 0, (f) => f.u16(version).u32(65_536).text("build", "fake"));
-const started = (channel: number) => frame(REPLY.started, channel, (f) => f.u32(42).u64(0).u64(0));
-const output = (channel: number, offset: number, data: string) =>
-	frame(REPLY.output, channel, (f) => f.u8(1).u64(offset).bytes(Buffer.from(data)));
-const exit = (channel: number, stdoutEnd: number, status = 0) =>
-	frame(REPLY.exit, channel, (f) => f.u32(status).u8(0).u64(1500).u64(500).u64(1000).u64(stdoutEnd).u64(0));
-
-async function open(options: OpenOptions = {}) {
-	const [ours, theirs] = duplexPair();
-	const agent = new FakeAgent(theirs);
-	const connection = AgentConnection.open(ours, options);
-	await agent.receive(REQUEST.hello);
-	agent.sendBytes(hello());
-	await connection.greeted;
-	opened.push(connection);
-	return { agent, connection };
-}
-
-async function openWithProcess(spec: { windowBytes?: number; stdin?: boolean } = {}) {
-	const { agent, connection } = await open();
-	const starting = connection.start({ id: "p", argv: ["true"], ...spec });
-	const { channel } = await agent.receive(REQUEST.start);
-	if (spec.stdin) agent.sendBytes(frame(REPLY.stdinCredit, channel, (f) => f.u32(10)));
-	agent.sendBytes(started(channel));
-	return { agent, connection, channel, running: await starting };
-}
+afterEach(closeConnections);
 
 test("another version, another peer and silence are no greeting", async () => {
 	const cases: [string, Buffer | undefined, OpenOptions, RegExp][] = [
@@ -166,105 +103,6 @@ test("a loop that is left has consumed its chunk, and another one goes on after 
 	const again = running.output();
 	assert.equal((await again.next()).value?.offset, 5);
 	await assert.rejects(running.output().next(), /being read already/);
-});
-
-test("stdin is sent within the agent's credit and closed after what was written", async () => {
-	const { agent, connection, channel, running } = await openWithProcess({ stdin: true });
-	const written = connection.writeStdin(running.id, Buffer.from("twelve bytes"));
-	const closed = connection.closeStdin(running.id);
-	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "twelve byt");
-	assert.equal(agent.requests.length, 0);
-	agent.sendBytes(frame(REPLY.stdinCredit, channel, (f) => f.u32(100)));
-	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "es");
-	await agent.receive(REQUEST.stdinClose);
-	await Promise.all([written, closed]);
-});
-
-test("a writer that waits for credit is told when the process exits", async () => {
-	const { agent, connection, channel, running } = await openWithProcess({ stdin: true });
-	const written = connection.writeStdin(running.id, Buffer.alloc(1000));
-	agent.sendBytes(exit(channel, 0));
-	await assert.rejects(written, { errnoName: "EPIPE" });
-	assert.equal((await running.exited).exitCode, 0);
-});
-
-const stdinCredit = (channel: number, bytes: number) =>
-	frame(REPLY.stdinCredit, channel, (f) => f.u32(bytes));
-const refusal = (channel: number, errno: number) =>
-	frame(REPLY.error, channel, (f) => f.u32(errno).text("message", "no"));
-
-test("whoever writes without having started the process opens one channel for all, and writes in turn", async () => {
-	const { agent, connection } = await open();
-	const writes = ["one ", "two "].map((text) => connection.writeStdin("p", Buffer.from(text)));
-	const { channel, payload } = await agent.receive(REQUEST.stdinOpen);
-	assert.equal(payload.subarray(4).toString(), "p");
-	agent.sendBytes(stdinCredit(channel, 0));
-	agent.sendBytes(stdinCredit(channel, 6));
-	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "one ");
-	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "tw");
-	agent.sendBytes(stdinCredit(channel, 100));
-	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "o ");
-	await Promise.all(writes);
-	const closed = connection.closeStdin("p");
-	assert.equal((await agent.receive(REQUEST.stdinClose)).channel, channel);
-	await closed;
-	assert.equal(agent.requests.length, 0);
-	agent.sendBytes(refusal(channel, 32));
-	const late = connection.writeStdin("p", Buffer.from("x"));
-	agent.sendBytes(refusal((await agent.receive(REQUEST.stdinOpen)).channel, 32));
-	await assert.rejects(late, { errnoName: "EPIPE" });
-});
-
-test("a stdin that cannot be opened fails all that wait for it, and closing a closed one is no error", async () => {
-	const { agent, connection } = await open({ requestTimeoutMs: 20 });
-	for (const [errno, errnoName] of [
-		[2, "ENOENT"],
-		[32, "EPIPE"],
-	] as const) {
-		const writes = ["a", "b"].map((text) => connection.writeStdin("p", Buffer.from(text)));
-		agent.sendBytes(refusal((await agent.receive(REQUEST.stdinOpen)).channel, errno));
-		for (const write of writes) await assert.rejects(write, { errnoName });
-	}
-	const closed = connection.closeStdin("p");
-	agent.sendBytes(refusal((await agent.receive(REQUEST.stdinOpen)).channel, 32));
-	await closed;
-	const unanswered = connection.writeStdin("p", Buffer.from("x"));
-	await assert.rejects(unanswered, { errnoName: "ETIMEDOUT" });
-	const { channel } = await agent.receive(REQUEST.detach);
-	agent.sendBytes(Buffer.concat([stdinCredit(channel, 5), frame(REPLY.ok, channel)]));
-	const listed = connection.list();
-	agent.sendBytes(frame(REPLY.done, (await agent.receive(REQUEST.list)).channel));
-	await listed;
-});
-
-test("a chunk is written to its end when the reader whose channel it went through has left", async () => {
-	const { agent, connection, running } = await openWithProcess({ stdin: true });
-	const written = connection.writeStdin(running.id, Buffer.from("twelve bytes"));
-	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "twelve byt");
-	running.detach();
-	await agent.receive(REQUEST.detach);
-	const { channel } = await agent.receive(REQUEST.stdinOpen);
-	agent.sendBytes(stdinCredit(channel, 2));
-	assert.equal((await agent.receive(REQUEST.stdin)).payload.toString(), "es");
-	await written;
-});
-
-test("a stdin that is over is told on the channel of the start by a credit of 0", async () => {
-	const { agent, connection, channel, running } = await openWithProcess({ stdin: true });
-	const written = connection.writeStdin(running.id, Buffer.alloc(1000));
-	agent.sendBytes(stdinCredit(channel, 0));
-	await assert.rejects(written, { errnoName: "EPIPE" });
-	agent.sendBytes(exit(channel, 0));
-	await running.exited;
-});
-
-test("writers fail with the connection", async () => {
-	const { agent, connection } = await open();
-	const waiting = connection.writeStdin("p", Buffer.from("x"));
-	await agent.receive(REQUEST.stdinOpen);
-	connection.close();
-	await assert.rejects(waiting, /closed here/);
-	await assert.rejects(connection.writeStdin("p", Buffer.from("x")), /closed here/);
 });
 
 test("attaching tells where the reading really begins", async () => {

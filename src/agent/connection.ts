@@ -123,6 +123,11 @@ export class AgentConnection {
 		return this.#getInput(id).write(chunk);
 	}
 
+	/** Whether somebody writes to it through this connection, or has begun to. */
+	isWriting(id: string): boolean {
+		return this.#inputs.has(id);
+	}
+
 	/** After what was written; a terminal gets its end-of-file character. May be repeated. */
 	closeStdin(id: string): Promise<void> {
 		return this.#getInput(id).close();

@@ -27,8 +27,8 @@ export interface ProcessStatus {
 	readonly state: "running" | "exited";
 	/** Whether it has a terminal. */
 	readonly pty: boolean;
-	/** Whether its stdin can be written to. */
-	readonly stdin: boolean;
+	/** `none` when it was started without. */
+	readonly stdin: "none" | "open" | "closed";
 	/** How many read its output now. */
 	readonly readers: number;
 	/** What it was started with. */
@@ -74,6 +74,7 @@ export function parseExit(payload: PayloadReader): ProcessExit {
 
 const MAX_ID_BYTES = 128;
 const MAX_TAG_BYTES = 64;
+const STDIN_STATES = ["none", "open", "closed"] as const;
 const MAX_WORD_BYTES = 4096;
 const MAX_WORDS = 1024;
 
@@ -83,7 +84,7 @@ export function parseProcessStatus(payload: PayloadReader): ProcessStatus {
 	const waitStatus = payload.takeU32();
 	const timedOut = payload.takeBoolean();
 	const pty = payload.takeBoolean();
-	const stdin = payload.takeBoolean();
+	const stdin = STDIN_STATES[payload.takeU8()];
 	const readers = payload.takeU16();
 	const startedMs = payload.takeU64();
 	const endedMs = payload.takeU64();
@@ -96,6 +97,7 @@ export function parseProcessStatus(payload: PayloadReader): ProcessStatus {
 	const tag = payload.takeText(MAX_TAG_BYTES);
 	const argv = takeWords(payload);
 	payload.finish();
+	if (!stdin) throw toViolation("a stdin that is neither there nor not there");
 	if (stdoutStart > stdoutEnd || stderrStart > stderrEnd)
 		throw toViolation("a stream that ends before it starts");
 	return {

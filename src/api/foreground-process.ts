@@ -2,7 +2,7 @@
  * Programs that belong to a client's connection: when the client goes, the group is killed. When the daemon goes,
  * nobody has left: the programs wait for their clients, which come back to the next daemon by the ids that they chose.
  */
-import { toShaleError } from "../lib/errors.ts";
+import { ShaleError, toShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { OutputChunk, ProcessExit, RunningProcess, Sandboxes, StartProcess } from "../sandbox/types.ts";
 import type { AttachedProcess } from "./attached-process.ts";
@@ -19,7 +19,7 @@ export class ForegroundProcesses {
 	readonly #log: Log;
 	/** By sandbox and process. */
 	readonly #owners = new Map<string, ForegroundProcess>();
-	#isStopping = false;
+	readonly #stopping = new AbortController();
 
 	constructor(options: { readonly sandboxes: Sandboxes; readonly log: Log }) {
 		this.#sandboxes = options.sandboxes;
@@ -43,7 +43,7 @@ export class ForegroundProcesses {
 			sandboxId,
 			isNamed: id !== undefined,
 			log: this.#log,
-			isOwner: () => !this.#isStopping && this.#owners.get(key) === foreground,
+			isOwner: () => !this.#stopping.signal.aborted && this.#owners.get(key) === foreground,
 			onOver: () => {
 				if (this.#owners.get(key) === foreground) this.#owners.delete(key);
 			},
@@ -53,20 +53,17 @@ export class ForegroundProcesses {
 		return foreground;
 	}
 
-	/** Aborts when the client is gone, and not when the daemon stops. */
+	/**
+	 * Aborts when the client is gone, which ends its program, and when the daemon stops, which does not: the core knows
+	 * that by the reason, an error `unavailable`.
+	 */
 	untilClientLeaves(connection: AbortSignal): AbortSignal {
-		const abort = new AbortController();
-		const onAbort = () => {
-			if (!this.#isStopping) abort.abort(connection.reason);
-		};
-		if (connection.aborted) onAbort();
-		else connection.addEventListener("abort", onAbort, { once: true });
-		return abort.signal;
+		return AbortSignal.any([this.#stopping.signal, connection]);
 	}
 
 	/** The daemon stops: connections that end from now on end nothing else. */
 	stop(): void {
-		this.#isStopping = true;
+		this.#stopping.abort(new ShaleError("unavailable", "the daemon stops"));
 	}
 }
 

@@ -1,6 +1,6 @@
 /** Options that several verbs share, and what their values mean. */
 import { Command, InvalidArgumentError, Option } from "commander";
-import type { CreateSandbox, Limits, ProcessOptions, UpperKind } from "../../sdk/src/index.ts";
+import type { CreateSandbox, Limits, OnExpiry, ProcessOptions, UpperKind } from "../../sdk/src/index.ts";
 import { ShaleError } from "../lib/errors.ts";
 import { MIB, parseBytes, parseDurationMs } from "../lib/units.ts";
 import { toShellWords } from "./table.ts";
@@ -30,6 +30,9 @@ export interface SandboxFlags extends EnvironmentFlags {
 	readonly disk?: number;
 	readonly upper?: UpperKind;
 	readonly net?: "none";
+	readonly lifetime?: number;
+	readonly idle?: number;
+	readonly onExpiry?: OnExpiry;
 }
 
 export interface EnvironmentFlags {
@@ -79,7 +82,10 @@ export function addSandboxOptions(command: Command): Command {
 		.option("--label <K=V>", "label, repeatable", collectLabel)
 		.option("--hostname <name>", "host name in the sandbox")
 		.option("--backend <name>", "how it is isolated")
-		.addOption(new Option("--net <policy>", "network").choices(["none"]));
+		.addOption(new Option("--net <policy>", "network").choices(["none"]))
+		.option("--lifetime <time>", "it ends after this time: 30m, 2h", parseTime)
+		.option("--idle <time>", "it ends after this time in which nobody used it", parseTime)
+		.addOption(new Option("--on-expiry <action>", "what its end is").choices(["destroy", "stop"]));
 }
 
 export function addOutputOption(command: Command): Command {
@@ -102,6 +108,9 @@ export function toCreateSandbox(flags: SandboxFlags): CreateSandbox {
 		limits: toLimits(flags),
 		upper: flags.upper,
 		network: flags.net,
+		lifetimeMs: flags.lifetime,
+		idleTimeoutMs: flags.idle,
+		onExpiry: flags.onExpiry,
 	};
 }
 

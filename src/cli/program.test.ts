@@ -56,6 +56,8 @@ test("run creates a sandbox, prints the program's output and removes the sandbox
 		limits: { cpuMillis: 1500, memoryMiB: 512, processes: 9, openFiles: 64, diskMiB: 1024 },
 		upper: "disk",
 		network: "none",
+		// Should this verb be killed, the sandbox goes by itself.
+		idleTimeoutMs: 300_000,
 	});
 	assert.deepEqual(exec?.body, { argv: ["echo", "-n", "--", "x"], timeoutMs: 30_000 });
 	assert.deepEqual(daemon.paths("DELETE"), [`/v1/sandboxes/${id}`]);
@@ -181,13 +183,22 @@ test("a signal while the sandbox is being created takes it away again", async ()
 
 test("a refused creation says why, with its hint, and removes nothing", async () => {
 	await using daemon = await FakeDaemon.start();
-	daemon.addSandbox({ id: "mine" });
+	daemon.addSandbox({ id: "others" });
 	daemon.refuseCreate = {
 		status: 409,
 		body: { code: "conflict", message: "mine exists", hint: "Choose another." },
 	};
 	const run = await shale(["run", "--id", "mine", "--", "echo"], { url: daemon.url });
 	assert.deepEqual([run.exitCode, run.stderr], [125, "shale: mine exists\nhint: Choose another.\n"]);
+	assert.deepEqual([...daemon.sandboxes.keys()], ["others"]);
+});
+
+test("run with the id of a sandbox that there is runs nothing and removes nothing", async () => {
+	await using daemon = await FakeDaemon.start();
+	daemon.addSandbox({ id: "mine" });
+	const run = await shale(["run", "--id", "mine", "--", "echo"], { url: daemon.url });
+	assert.equal(run.exitCode, 125);
+	assert.match(run.stderr, /^shale: there is a sandbox mine already\nhint: .*shale exec mine -- PROGRAM\n$/);
 	assert.ok(daemon.sandboxes.has("mine"));
 });
 

@@ -20,7 +20,12 @@ export function toPrintable(text: string): string {
 
 /** `5s`, `12m`, `3h`, `8d` since a time in ISO 8601. */
 export function formatAge(since: string, now: Date): string {
-	const seconds = Math.max(0, Math.floor((now.getTime() - Date.parse(since)) / 1000));
+	return formatSeconds((now.getTime() - Date.parse(since)) / 1000);
+}
+
+/** The same of a time; none below zero. */
+export function formatSeconds(exact: number): string {
+	const seconds = Math.max(0, Math.floor(exact));
 	if (seconds < 120) return `${seconds}s`;
 	if (seconds < 7200) return `${Math.floor(seconds / 60)}m`;
 	if (seconds < 172_800) return `${Math.floor(seconds / 3600)}h`;

@@ -77,10 +77,13 @@ test("ls prints a table, ids, or JSON of all pages", async () => {
 	await using daemon = await FakeDaemon.start();
 	const escapeCharacter = String.fromCharCode(27);
 	for (const id of ["a", "b", "c"]) daemon.addSandbox({ id, labels: { team: `x${escapeCharacter}[31m` } });
+	const expiresAt = new Date(Date.now() + 3_600_000 - 500).toISOString();
+	Object.assign(daemon.sandboxes.get("b") ?? {}, { idleTimeoutMs: 600_000, expiresAt });
 	const table = (await shale(["ls"], { url: daemon.url })).stdout.toString();
-	const [heading, first] = table.split("\n");
-	assert.match(heading ?? "", /^ID +NAME +STATE +BACKEND +CPUS +MEMORY +AGE +LABELS$/);
-	assert.match(first ?? "", /^a +- +running +namespace +1 +512\.0 MiB +\d+\w +team=x\?\[31m$/);
+	const [heading, first, second] = table.split("\n");
+	assert.match(heading ?? "", /^ID +NAME +STATE +BACKEND +CPUS +MEMORY +AGE +ENDS +LABELS$/);
+	assert.match(first ?? "", /^a +- +running +namespace +1 +512\.0 MiB +\d+\w +- +team=x\?\[31m$/);
+	assert.match(second ?? "", /^b .* in 59m, 10m idle +team/);
 	assert.equal((await shale(["ls", "-q"], { url: daemon.url })).stdout.toString(), "a\nb\nc\n");
 	const json = await shale(["ls", "-o", "json"], { url: daemon.url });
 	assert.equal(JSON.parse(json.stdout.toString()).sandboxes.length, 3);
@@ -130,6 +133,86 @@ test("rm tries every sandbox and exits with the first failure", async () => {
 	const run = await shale(["rm", "a", "nobody", "b"], { url: daemon.url });
 	assert.deepEqual(said(run), [4, "a\nb\n", "shale: there is no sandbox nobody\nhint: See ls.\n"]);
 	assert.deepEqual(said(await shale(["rm", "--all"], { url: daemon.url })), [0, "c\n", ""]);
+});
+
+test("stop and start try every sandbox, and extend sets its end", async () => {
+	await using daemon = await FakeDaemon.start();
+	const { url } = daemon;
+	for (const id of ["a", "b"]) daemon.addSandbox({ id, name: `name-${id}` });
+	const stopped = await shale(["stop", "a", "nobody", "name-b"], { url });
+	assert.deepEqual(said(stopped), [4, "a\nb\n", "shale: there is no sandbox nobody\nhint: See ls.\n"]);
+	assert.equal((await shale(["ls", "-q", "--state", "stopped"], { url })).stdout.toString(), "a\nb\n");
+	assert.deepEqual(said(await shale(["start", "a"], { url })), [0, "a\n", ""]);
+	assert.equal(daemon.sandboxes.get("a")?.state, "running");
+	assert.deepEqual(said(await shale(["extend", "a", "250ms"], { url })), [0, "2026-01-01T00:00:00.250Z\n", ""]);
+	assert.deepEqual(said(await shale(["extend", "name-a", "never"], { url })), [0, "never\n", ""]);
+	assert.deepEqual(daemon.requests.at(-1)?.body, { lifetimeMs: null });
+	assert.equal((await shale(["extend", "a", "soon"], { url })).exitCode, 2);
+});
+
+test("create passes lifetime, idle time and what the end is", async () => {
+	await using daemon = await FakeDaemon.start();
+	const flags = ["--lifetime", "1h", "--idle", "10m", "--on-expiry", "stop", "--upper", "disk"];
+	assert.equal((await shale(["create", ...flags], { url: daemon.url })).exitCode, 0);
+	assert.deepEqual(daemon.requests.at(-1)?.body, {
+		upper: "disk",
+		lifetimeMs: 3_600_000,
+		idleTimeoutMs: 600_000,
+		onExpiry: "stop",
+	});
+	assert.equal((await shale(["create", "--on-expiry", "sleep"], { url: daemon.url })).exitCode, 2);
+});
+
+test("events prints a line each, as it comes, or JSON, until the stream breaks", async () => {
+	await using daemon = await FakeDaemon.start();
+	const { url } = daemon;
+	const lines = await shale(["events", "--sandbox", "a", "--type", "sandbox.failed", "--type", "host.leak"], {
+		url,
+	});
+	assert.equal(
+		lines.stdout.toString(),
+		"2026-01-01T00:00:00.000Z  reset              -\n" +
+			"2026-01-01T00:00:00.000Z  sandbox.failed     a  its agent was killed by SIGKILL\n",
+	);
+	assert.deepEqual(
+		[lines.exitCode, lines.stderr],
+		[9, "shale: the daemon closed the stream before its end\n"],
+	);
+	assert.equal(daemon.requests.at(-1)?.path, "/v1/events?sandbox=a&type=sandbox.failed&type=host.leak");
+	const json = await shale(["events", "-o", "json", "--after", "e-1"], { url });
+	const [, second = ""] = json.stdout.toString().split("\n");
+	assert.deepEqual([JSON.parse(second).id, JSON.parse(second).sandboxId], ["e-3", "a"]);
+	assert.equal(daemon.requests.at(-1)?.headers["last-event-id"], "e-1");
+	assert.equal((await shale(["events", "--type", "sandbox.exploded"], { url })).exitCode, 2);
+});
+
+test("gc removes what nobody owns, lists it, and exits with 1 when something is left", async () => {
+	await using daemon = await FakeDaemon.start();
+	const { url } = daemon;
+	const table = /^KIND +SANDBOX +NAME\ncgroup +sb-0 +\/sys\/fs\/cgroup\/shale\/x\/sb-0\n$/;
+	const dryRun = await shale(["gc", "--dry-run"], { url });
+	assert.match(dryRun.stdout.toString(), table);
+	assert.deepEqual([dryRun.exitCode, daemon.requests.at(-1)?.body], [0, { dryRun: true }]);
+	const run = await shale(["gc"], { url });
+	assert.match(run.stdout.toString(), table);
+	assert.match(run.stderr, /^shale: could not be removed:\nKIND +SANDBOX +NAME\nloop +- +\/dev\/loop7\n$/);
+	assert.equal(run.exitCode, 1);
+	assert.equal(JSON.parse((await shale(["gc", "-o", "json"], { url })).stdout.toString()).left.length, 1);
+	daemon.leaks = [];
+	assert.deepEqual(said(await shale(["gc"], { url })), [0, "", ""]);
+});
+
+test("doctor --leaks lists what nobody owns, removes nothing, and exits with 1 when there is any", async () => {
+	await using daemon = await FakeDaemon.start();
+	const { url } = daemon;
+	const leaky = await shale(["doctor", "--leaks"], { url });
+	assert.match(leaky.stdout.toString(), /^KIND +SANDBOX +NAME\ncgroup +sb-0 /);
+	assert.deepEqual([leaky.exitCode, daemon.requests.at(-1)?.body], [1, { dryRun: true }]);
+	const json = await shale(["doctor", "--leaks", "-o", "json"], { url });
+	assert.deepEqual([json.exitCode, JSON.parse(json.stdout.toString()).leaks.length], [1, 1]);
+	daemon.leaks = [];
+	assert.deepEqual(said(await shale(["doctor", "--leaks"], { url })), [0, "Nothing has leaked.\n", ""]);
+	assert.equal((await shale(["doctor", "--leaks"], { url: "http://127.0.0.1:9" })).exitCode, 9);
 });
 
 test("layers lists, builds with progress, imports and removes", async () => {

@@ -41,7 +41,19 @@ export const VERBS: readonly VerbEntry[] = [
 	{ name: "ps", summary: "list the processes of a sandbox", load: () => import("./verbs/ps.ts") },
 	{ name: "logs", summary: "print the kept output of a process", load: () => import("./verbs/logs.ts") },
 	{ name: "stats", summary: "show what sandboxes use", load: () => import("./verbs/stats.ts") },
+	{
+		name: "stop",
+		summary: "stop sandboxes and keep what lies in them",
+		load: () => import("./verbs/stop.ts"),
+	},
+	{ name: "start", summary: "start stopped sandboxes again", load: () => import("./verbs/start.ts") },
+	{
+		name: "extend",
+		summary: "set when a sandbox's lifetime ends",
+		load: () => import("./verbs/extend.ts"),
+	},
 	{ name: "rm", summary: "destroy sandboxes", load: () => import("./verbs/rm.ts") },
+	{ name: "events", summary: "show what happens, as it happens", load: () => import("./verbs/events.ts") },
 	{
 		name: "layers",
 		summary: "list, build, import and remove layers",
@@ -49,6 +61,7 @@ export const VERBS: readonly VerbEntry[] = [
 	},
 	{ name: "serve", summary: "start the daemon", load: () => import("./verbs/serve.ts") },
 	{ name: "doctor", summary: "check what this machine can do", load: () => import("./verbs/doctor.ts") },
+	{ name: "gc", summary: "remove what no sandbox owns", load: () => import("./verbs/gc.ts") },
 	{
 		name: "explain",
 		summary: "print the plan that a sandbox is made from",

@@ -65,6 +65,16 @@ export class PlanError extends Error {
 	}
 }
 
+/** For a client that is an ordinary user: what it may do is bounded, see native/README.md. Needs `cgroups`. */
+export interface JailerOwner {
+	readonly uid: number;
+	readonly gid: number;
+	/** Host ids that sandboxes may have, both included. */
+	readonly ids: { readonly first: number; readonly last: number };
+	/** Folders of images, 4 at most. These and `allow` belong to the user, and images to it or to root. */
+	readonly images: readonly string[];
+}
+
 export interface StartJailerOptions {
 	readonly jailerPath: string;
 	readonly agentPath: string;
@@ -80,6 +90,7 @@ export interface StartJailerOptions {
 	 * tree, and no such children.
 	 */
 	readonly cgroups?: readonly string[];
+	readonly owner?: JailerOwner | undefined;
 	/** Ends the wait for the start, and nothing after it. */
 	readonly signal?: AbortSignal;
 }
@@ -253,6 +264,7 @@ export class Jailer {
 			const length = this.#received.readUInt32LE(0);
 			if (length > MAX_REPLY_BYTES) {
 				// Only a program that is not our jailer says such things.
+				this.#socket.destroy();
 				this.#child.kill("SIGKILL");
 				return;
 			}
@@ -289,16 +301,20 @@ export class Jailer {
 	}
 }
 
-function toArguments({
-	agentPath,
-	runDir,
-	allow = [dirname(runDir)],
-	cgroups = [],
-}: StartJailerOptions): string[] {
+function toArguments(options: StartJailerOptions): string[] {
+	const { agentPath, runDir, allow = [dirname(runDir)], cgroups = [], owner } = options;
 	return [
 		...["serve", String(SOCKET_FD), "--agent", agentPath, "--run-dir", runDir],
 		...allow.flatMap((folder) => ["--allow", folder]),
 		...cgroups.flatMap((hostPath) => ["--cgroup", hostPath]),
+		...(owner === undefined ? [] : ownerArguments(owner)),
+	];
+}
+
+function ownerArguments({ uid, gid, ids, images }: JailerOwner): string[] {
+	return [
+		...["--owner", `${uid}:${gid}`, "--ids", `${ids.first}-${ids.last}`],
+		...images.flatMap((folder) => ["--image", folder]),
 	];
 }
 

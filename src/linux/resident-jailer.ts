@@ -37,6 +37,7 @@ export class ResidentJailer {
 	#current!: Promise<Jailer>;
 	#generation = 1;
 	#isClosing = false;
+	#failure: Error | undefined;
 	#end: () => void = () => {};
 
 	private constructor(options: ResidentJailerOptions) {
@@ -57,6 +58,11 @@ export class ResidentJailer {
 	/** Grows with each jailer: what depends on one is lost when it is another number. */
 	get generation(): number {
 		return this.#generation;
+	}
+
+	/** Why it was given up. */
+	get failure(): Error | undefined {
+		return this.#failure;
 	}
 
 	/** Calls `listener` when a jailer has died, before a call reaches the next one. */
@@ -130,7 +136,10 @@ export class ResidentJailer {
 			void jailer.closed.then(() => this.#lose(jailer));
 			return jailer;
 		});
-		this.#current.catch(() => this.#end());
+		this.#current.catch((error: Error) => {
+			this.#failure = error;
+			this.#end();
+		});
 	}
 
 	#lose(jailer: Jailer): void {
@@ -172,7 +181,10 @@ export class ResidentJailer {
 		const { restartsPerMinute = RESTARTS_PER_MINUTE } = this.#options;
 		this.#restartTimes = this.#restartTimes.filter((time) => now - time < MINUTE_MS);
 		if (this.#restartTimes.length >= restartsPerMinute) {
-			throw new ShaleError("unavailable", `${cause.message}; it is not started again`, { cause });
+			throw new ShaleError("unavailable", `${cause.message}; it is not started again`, {
+				hint: "Start the daemon again: it takes over all sandboxes.",
+				cause,
+			});
 		}
 		this.#restartTimes.push(now);
 	}

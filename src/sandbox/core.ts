@@ -206,6 +206,7 @@ const REFUSALS: Readonly<Record<string, ErrorCode>> = {
 	EAGAIN: "resource_exhausted",
 	ENOMEM: "resource_exhausted",
 	EMFILE: "resource_exhausted",
+	ETIMEDOUT: "timeout",
 };
 
 /** A lost connection is mostly the first sign of a sandbox's end; the news of it follows within this time. */

@@ -25,6 +25,7 @@ import { toLaunchSpec } from "./launch.ts";
 import { Lifetimes } from "./lifetimes.ts";
 import {
 	attachProcess,
+	closeStdin,
 	getProcess,
 	listProcesses,
 	removeProcess,
@@ -32,6 +33,7 @@ import {
 	signalProcess,
 	startDetached,
 	startProcess,
+	writeStdin,
 } from "./processes.ts";
 import type { Machine } from "./resolve.ts";
 import { backendSource, recordSource } from "./resource-sources.ts";
@@ -127,6 +129,8 @@ function bind(core: Core, inventory: Inventory): OpenSandboxes {
 		start: (id, request) => startProcess(core, id, request),
 		startDetached: (id, request) => startDetached(core, id, request),
 		attach: (id, processId, from) => attachProcess(core, id, { processId, ...from }),
+		writeStdin: (id, processId, chunk) => writeStdin(core, id, { processId, chunk }),
+		closeStdin: (id, processId) => closeStdin(core, id, processId),
 		listProcesses: (id) => listProcesses(core, id),
 		getProcess: (id, processId) => getProcess(core, id, processId),
 		signalProcess: (id, processId, target) => signalProcess(core, id, { processId, ...target }),

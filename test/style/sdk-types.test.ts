@@ -3,7 +3,9 @@ import { test } from "node:test";
 import type * as sdk from "../../sdk/src/index.ts";
 import type { DoctorReport, Recipe, Version } from "../../src/api/daemon-operations.ts";
 import type { LayerManifest } from "../../src/layers/manifest.ts";
+import type { SandboxEvent } from "../../src/sandbox/events.ts";
 import type * as files from "../../src/sandbox/file-types.ts";
+import type { GarbageReport } from "../../src/sandbox/inventory.ts";
 import type * as core from "../../src/sandbox/types.ts";
 
 type Same<A, B> = [A, B] extends [B, A] ? true : false;
@@ -23,5 +25,7 @@ test("the SDK's types are those of the core", () => {
 	true satisfies Same<sdk.Recipe, Recipe>;
 	true satisfies Same<sdk.DoctorReport, DoctorReport>;
 	true satisfies Same<sdk.DaemonVersion, Version>;
+	true satisfies Same<sdk.SandboxEvent, SandboxEvent>;
+	true satisfies Same<sdk.GarbageReport, GarbageReport>;
 	true satisfies LayerManifest extends sdk.Layer ? true : false;
 });

@@ -8,6 +8,7 @@ import { once } from "node:events";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type RawData, type WebSocket, WebSocketServer } from "ws";
+import { garbage, LEAK, tellEvents } from "./fake-operations.ts";
 import { PROGRAMS, type Run } from "./fake-programs.ts";
 
 type Json = Record<string, unknown>;
@@ -29,6 +30,8 @@ export class FakeDaemon {
 	killed = 0;
 	/** Answers with this instead of a sandbox. */
 	refuseCreate: { readonly status: number; readonly body: Json } | undefined;
+	/** What nobody owns. */
+	leaks: readonly Json[] = [LEAK];
 	/** Leaves a created sandbox's answer out until it is released. */
 	holdCreate: Promise<void> | undefined;
 	readonly #server: Server;
@@ -82,6 +85,9 @@ export class FakeDaemon {
 			upper: "tmpfs",
 			network: "none",
 			createdAt: "2026-01-01T00:00:00.000Z",
+			expiresAt: null,
+			idleTimeoutMs: null,
+			onExpiry: "destroy",
 			...fields,
 			limits: { ...limits, ...(fields.limits as Json | undefined) },
 		});
@@ -118,6 +124,8 @@ export class FakeDaemon {
 		if (pathname === "/healthz") return reply(200, { status: "ok" });
 		if (pathname === "/v1/version") return reply(200, { version: "9.9.9", node: "v24.0.0", kernel: "6.1.0" });
 		if (pathname === "/v1/plan") return response.end("mount proc /proc\n");
+		if (pathname === "/v1/events") return tellEvents(response);
+		if (pathname === "/v1/gc") return reply(200, garbage(body ?? {}, this.leaks));
 		if (resource === "layers") return this.#layers(request.method ?? "", { id, sub, text, response, reply });
 		if (resource === "recipes") {
 			return reply(200, { recipes: [{ name: "100-python3", kind: "debian", description: "Python" }] });
@@ -133,6 +141,8 @@ export class FakeDaemon {
 		if (sub === "stats") return reply(200, STATS);
 		if (sub === "processes")
 			return this.#processes(request.method ?? "", { subId, action, body, response, reply });
+		const changed = this.#change(sandbox, { action: sub, body });
+		if (changed) return reply(200, changed);
 		if (request.method === "DELETE") this.sandboxes.delete(id);
 		return request.method === "DELETE" ? reply(204) : reply(200, sandbox);
 	}
@@ -144,6 +154,15 @@ export class FakeDaemon {
 		);
 		await this.holdCreate;
 		return reply(201, this.sandboxes.get(id));
+	}
+
+	/** Undefined for what is no step of a sandbox's life. */
+	#change(sandbox: Json, { action, body }: { action: string; body: Json | undefined }): Json | undefined {
+		if (action === "stop") return Object.assign(sandbox, { state: "stopped" });
+		if (action === "start") return Object.assign(sandbox, { state: "running" });
+		if (action !== "extend") return undefined;
+		const expiresAt = body?.lifetimeMs == null ? null : `2026-01-01T00:00:00.${body.lifetimeMs}Z`;
+		return Object.assign(sandbox, { expiresAt });
 	}
 
 	/** Two a page, so that pages are turned. */

@@ -1,7 +1,8 @@
 /**
- * What Shale could leave behind on a host: mounts, loop devices, cgroups, network namespaces, processes and
- * files. A run takes an inventory before and after; what only the second one has was leaked.
+ * What Shale could leave behind on a host: mounts, loop devices, cgroups, network namespaces and interfaces, firewall
+ * rules, processes, listening ports and files. It knows nothing of what the daemon itself looks for. A run takes an inventory before and after; what only the second one has was leaked.
  */
+import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,6 +14,9 @@ const KINDS: Readonly<Record<string, () => string[]>> = {
 	loop: listLoops,
 	cgroup: listCgroups,
 	netns: listNetworkNamespaces,
+	link: () => readdirSync("/sys/class/net"),
+	rule: listFirewallRules,
+	port: listListeningPorts,
 	process: listProcesses,
 	file: listFiles,
 };
@@ -77,12 +81,55 @@ function listNetworkNamespaces(): string[] {
 	return [...new Set(listPids().map((pid) => tryRead(() => readlinkSync(`/proc/${pid}/ns/net`))))];
 }
 
-/** Living processes whose command line is of Shale or of what it starts; zombies have none. */
+/** By their handles, which nft(8) never gives twice in a table. None where there is no nft. */
+function listFirewallRules(): string[] {
+	const ruleset = tryRead(() =>
+		execFileSync("nft", ["-a", "list", "ruleset"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }),
+	);
+	let table = "";
+	return ruleset.split("\n").flatMap((line) => {
+		if (line.startsWith("table ")) table = line;
+		return line.includes("# handle ") ? [`${table.replace(/ \{.*/, "")}: ${line.trim()}`] : [];
+	});
+}
+
+/** TCP ports on which processes of Shale listen, this one among them. */
+function listListeningPorts(): string[] {
+	const pids = [String(process.pid), ...findProcesses().map(({ pid }) => pid)];
+	const sockets = new Map(pids.flatMap((pid) => listSockets(pid).map((socket) => [socket, pid])));
+	return ["/proc/net/tcp", "/proc/net/tcp6"]
+		.flatMap((hostPath) =>
+			tryRead(() => readFileSync(hostPath, "utf8"))
+				.split("\n")
+				.slice(1),
+		)
+		.map((line) => line.trim().split(/\s+/))
+		.filter(([, , , state, , , , , , inode = ""]) => state === TCP_LISTEN && sockets.has(inode))
+		.map(([, local = "", , , , , , , , inode = ""]) => {
+			return `${Number.parseInt(local.split(":")[1] ?? "", 16)} of process ${sockets.get(inode)}`;
+		});
+}
+
+/** include/net/tcp_states.h */
+const TCP_LISTEN = "0A";
+
+/** Inode numbers of the sockets that the process has open. */
+function listSockets(pid: string): string[] {
+	return tryList(`/proc/${pid}/fd`).flatMap((fd) => {
+		const target = tryRead(() => readlinkSync(`/proc/${pid}/fd/${fd}`));
+		return /^socket:\[(\d+)\]$/.exec(target)?.slice(1) ?? [];
+	});
+}
+
 function listProcesses(): string[] {
+	return findProcesses().map(({ pid, argv }) => `${pid} ${argv.replaceAll("\0", " ").trim()}`);
+}
+
+/** Living processes whose command line is of Shale or of what it starts; zombies have none. */
+function findProcesses(): { readonly pid: string; readonly argv: string }[] {
 	return listPids()
 		.map((pid) => ({ pid, argv: tryRead(() => readFileSync(`/proc/${pid}/cmdline`, "utf8")) }))
-		.filter(({ pid, argv }) => Number(pid) !== process.pid && /shale|mksquashfs|mmdebstrap/.test(argv))
-		.map(({ pid, argv }) => `${pid} ${argv.replaceAll("\0", " ").trim()}`);
+		.filter(({ pid, argv }) => Number(pid) !== process.pid && /shale|mksquashfs|mmdebstrap/.test(argv));
 }
 
 function listFiles(): string[] {
@@ -94,6 +141,14 @@ function listFiles(): string[] {
 				.filter((name) => /shale|^\.partial|\.sock$|\.ext4$/.test(name))
 				.map((name) => join(hostPath, name)),
 		);
+}
+
+function tryList(hostPath: string): string[] {
+	try {
+		return readdirSync(hostPath);
+	} catch {
+		return [];
+	}
 }
 
 /** A process may end between listing and reading. */

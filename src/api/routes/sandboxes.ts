@@ -2,7 +2,14 @@
 import { ShaleError } from "../../lib/errors.ts";
 import { textReply } from "../replies.ts";
 import { defineRoute, type Route } from "../route.ts";
-import { createSandbox, listSandboxes, sandbox, sandboxPage, sandboxStats } from "../schemas/sandboxes.ts";
+import {
+	createSandbox,
+	extendSandbox,
+	listSandboxes,
+	sandbox,
+	sandboxPage,
+	sandboxStats,
+} from "../schemas/sandboxes.ts";
 
 const tag = "Sandboxes";
 
@@ -13,8 +20,10 @@ export const SANDBOX_ROUTES: readonly Route[] = [
 		path: "/v1/sandboxes",
 		tag,
 		summary: "Create a sandbox",
-		description:
-			"Answers when the sandbox can exec. An id or name that a living sandbox has is a `conflict`.",
+		description: [
+			"Answers when the sandbox can exec. The same request again under an id of the client's answers with the sandbox",
+			"that there is; an id or name that another one has is a `conflict`.",
+		].join(" "),
 		body: createSandbox,
 		reply: { status: 201, description: "The sandbox.", json: sandbox },
 		handle: ({ daemon, body }) => daemon.sandboxes.create(body),
@@ -51,6 +60,43 @@ export const SANDBOX_ROUTES: readonly Route[] = [
 			await daemon.sandboxes.destroy(params.id);
 			return undefined;
 		},
+	}),
+	defineRoute({
+		name: "stopSandbox",
+		method: "POST",
+		path: "/v1/sandboxes/{id}/stop",
+		tag,
+		summary: "Stop a sandbox",
+		description: [
+			"Ends all its processes and keeps its disk upper, id and name. A sandbox with a tmpfs upper cannot be stopped",
+			"(`conflict`). Repeatable; answers when it has stopped.",
+		].join(" "),
+		reply: { status: 200, description: "The sandbox.", json: sandbox },
+		handle: ({ daemon, params }) => daemon.sandboxes.stop(params.id),
+	}),
+	defineRoute({
+		name: "startSandbox",
+		method: "POST",
+		path: "/v1/sandboxes/{id}/start",
+		tag,
+		summary: "Start a stopped sandbox",
+		description: [
+			"Or one that failed, on the disk upper that was kept. Its lifetime begins again. Repeatable; answers when it can",
+			"exec.",
+		].join(" "),
+		reply: { status: 200, description: "The sandbox.", json: sandbox },
+		handle: ({ daemon, params }) => daemon.sandboxes.startAgain(params.id),
+	}),
+	defineRoute({
+		name: "extendSandbox",
+		method: "POST",
+		path: "/v1/sandboxes/{id}/extend",
+		tag,
+		summary: "Set the end of a sandbox's lifetime",
+		description: "Counted from now, later or sooner than before. After this answer the old end has no effect.",
+		body: extendSandbox,
+		reply: { status: 200, description: "The sandbox.", json: sandbox },
+		handle: ({ daemon, params, body }) => daemon.sandboxes.extend(params.id, body.lifetimeMs),
 	}),
 	defineRoute({
 		name: "getSandboxStats",

@@ -31,6 +31,13 @@ const limits = fields({
 
 const upper = z.enum(["tmpfs", "disk"]).meta({ description: "Where the writable layer lives." });
 
+/** Ten years. */
+const LONGEST_MS = 315_360_000_000;
+
+const duration = z.int().min(1).max(LONGEST_MS);
+
+const onExpiry = z.enum(["destroy", "stop"]);
+
 export const createSandbox = fields({
 	id: id.optional(),
 	name: name.optional(),
@@ -53,12 +60,32 @@ export const createSandbox = fields({
 	limits: limits.optional(),
 	upper: upper.optional(),
 	network: z.enum(["none"]).optional(),
+	lifetimeMs: duration.optional().meta({ description: "It ends so long after it began to run. Default: never." }),
+	idleTimeoutMs: duration
+		.optional()
+		.meta({ description: "It ends after so much time in which nobody used it. Default: never." }),
+	onExpiry: onExpiry
+		.optional()
+		.meta({ description: "What its end is; `stop` keeps a disk upper. Default: destroy." }),
 }).meta({
 	id: "CreateSandbox",
 	examples: [{ name: "my-sandbox", limits: { memoryMiB: 256 } }],
 }) satisfies z.ZodType<CreateSandbox>;
 
-export const sandboxState = z.enum(["creating", "running", "failed", "destroying", "destroyed"]);
+export const extendSandbox = fields({
+	lifetimeMs: duration.nullable().meta({ description: "From now on; null: it does not end by itself." }),
+}).meta({ id: "ExtendSandbox", examples: [{ lifetimeMs: 3_600_000 }] });
+
+export const sandboxState = z.enum([
+	"creating",
+	"running",
+	"stopping",
+	"stopped",
+	"starting",
+	"failed",
+	"destroying",
+	"destroyed",
+]);
 
 const labelFilter = z
 	.string()
@@ -82,7 +109,7 @@ export const sandbox: z.ZodType<Sandbox> = z
 		id,
 		name: z.string().nullable(),
 		state: sandboxState,
-		reason: z.string().nullable().meta({ description: "Why it is `failed`." }),
+		reason: z.string().nullable().meta({ description: "Why it is `failed` or `stopped`." }),
 		backend: z.string(),
 		layers: z.array(z.string()),
 		env: z.record(z.string(), z.string()),
@@ -101,6 +128,9 @@ export const sandbox: z.ZodType<Sandbox> = z
 		upper,
 		network: z.enum(["none"]),
 		createdAt: timestamp,
+		expiresAt: timestamp.nullable().meta({ description: "When its lifetime ends; null when it has none." }),
+		idleTimeoutMs: z.int().nullable(),
+		onExpiry,
 	})
 	.meta({ id: "Sandbox" });
 

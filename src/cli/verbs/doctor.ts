@@ -1,4 +1,4 @@
-/** `shale doctor`: what this machine can do, what is missing, and how to fix it. Needs no daemon. */
+/** `shale doctor`: what this machine can do, what is missing, and how to fix it. Needs no daemon but for leaks. */
 import { styleText } from "node:util";
 import type { Command } from "commander";
 import type { DoctorReport } from "../../../sdk/src/index.ts";
@@ -10,7 +10,9 @@ export function command(): Command {
 		"doctor",
 		"Checks what this machine can do; exits with 1 when sandboxes cannot run.",
 	);
-	return addOutputOption(verb).action(async (flags: OutputFlags) => {
+	verb.option("--leaks", "list instead what no sandbox owns; exits with 1 when there is any");
+	return addOutputOption(verb).action(async (flags: OutputFlags & { readonly leaks?: true }) => {
+		if (flags.leaks) return await reportLeaks(flags);
 		const [{ doctor }, { readConfig }] = await Promise.all([
 			import("../../daemon/doctor.ts"),
 			import("../../daemon/config.ts"),
@@ -20,6 +22,17 @@ export function command(): Command {
 		else await print(toText(report));
 		if (!report.ready) process.exitCode = 1;
 	});
+}
+
+async function reportLeaks({ output }: OutputFlags): Promise<void> {
+	const [{ connectToRunning }, { toResourceTable }] = await Promise.all([
+		import("../connect.ts"),
+		import("./gc.ts"),
+	]);
+	const { removed: leaks } = await (await connectToRunning()).gc({ dryRun: true });
+	if (output === "json") await printJson({ leaks });
+	else await print(leaks.length === 0 ? "Nothing has leaked.\n" : toResourceTable(leaks));
+	if (leaks.length > 0) process.exitCode = 1;
 }
 
 export function toText({ checks, ready }: DoctorReport): string {

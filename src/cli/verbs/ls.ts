@@ -5,7 +5,7 @@ import { formatBytes, MIB } from "../../lib/units.ts";
 import { connect } from "../connect.ts";
 import { addOutputOption, collectLabel, type OutputFlags, verbCommand } from "../options.ts";
 import { print, printJson } from "../output.ts";
-import { formatAge, formatTable } from "../table.ts";
+import { formatAge, formatSeconds, formatTable } from "../table.ts";
 
 interface LsFlags extends OutputFlags {
 	readonly label?: Record<string, string>;
@@ -14,7 +14,16 @@ interface LsFlags extends OutputFlags {
 	readonly quiet?: true;
 }
 
-const STATES = ["creating", "running", "failed", "destroying", "destroyed"] satisfies SandboxState[];
+const STATES = [
+	"creating",
+	"running",
+	"stopping",
+	"stopped",
+	"starting",
+	"failed",
+	"destroying",
+	"destroyed",
+] satisfies SandboxState[];
 
 export function command(): Command {
 	const verb = verbCommand("ls", "Lists sandboxes.")
@@ -35,7 +44,7 @@ export function command(): Command {
 
 function toTable(sandboxes: readonly SandboxInfo[], now: Date): string {
 	return formatTable(
-		["ID", "NAME", "STATE", "BACKEND", "CPUS", "MEMORY", "AGE", "LABELS"],
+		["ID", "NAME", "STATE", "BACKEND", "CPUS", "MEMORY", "AGE", "ENDS", "LABELS"],
 		sandboxes.map((sandbox) => [
 			sandbox.id,
 			sandbox.name ?? "-",
@@ -44,9 +53,19 @@ function toTable(sandboxes: readonly SandboxInfo[], now: Date): string {
 			String(sandbox.limits.cpuMillis / 1000),
 			formatBytes(sandbox.limits.memoryMiB * MIB),
 			formatAge(sandbox.createdAt, now),
+			formatEnd(sandbox, now),
 			Object.entries(sandbox.labels)
 				.map(([key, value]) => `${key}=${value}`)
 				.join(","),
 		]),
 	);
+}
+
+/** `in 5m`, `10m idle`, or both. */
+function formatEnd({ expiresAt, idleTimeoutMs }: SandboxInfo, now: Date): string {
+	const ends = [
+		...(expiresAt === null ? [] : [`in ${formatSeconds((Date.parse(expiresAt) - now.getTime()) / 1000)}`]),
+		...(idleTimeoutMs === null ? [] : [`${formatSeconds(idleTimeoutMs / 1000)} idle`]),
+	];
+	return ends.join(", ") || "-";
 }

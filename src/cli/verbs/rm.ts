@@ -2,10 +2,9 @@
 import type { Command } from "commander";
 import type { Shale } from "../../../sdk/src/index.ts";
 import { ShaleError } from "../../lib/errors.ts";
-import { connect, withSandbox } from "../connect.ts";
+import { connect } from "../connect.ts";
+import { doEach } from "../each.ts";
 import { collectLabel, verbCommand } from "../options.ts";
-import { print } from "../output.ts";
-import { report } from "../report.ts";
 
 interface RmFlags {
 	readonly all?: true;
@@ -26,7 +25,7 @@ export function command(): Command {
 				});
 			}
 			const shale = await connect();
-			await removeEach(shale, isFilter ? await select(shale, flags) : names);
+			await doEach(shale, isFilter ? await select(shale, flags) : names, (sandbox) => sandbox.kill());
 		});
 }
 
@@ -36,20 +35,4 @@ async function select(shale: Shale, { label }: RmFlags): Promise<string[]> {
 		if (state !== "destroyed") ids.push(id);
 	}
 	return ids;
-}
-
-/** Each is tried; the exit code is that of the first failure. */
-async function removeEach(shale: Shale, names: readonly string[]): Promise<void> {
-	for (const name of names) {
-		try {
-			const id = await withSandbox(shale, name, async (sandbox) => {
-				await sandbox.kill();
-				return sandbox.id;
-			});
-			await print(`${id}\n`);
-		} catch (error) {
-			const exitCode = await report(error, undefined);
-			process.exitCode ||= exitCode;
-		}
-	}
 }

@@ -1,6 +1,7 @@
 /** `shale run`: a sandbox for one program, taken away when the program has ended. */
 import type { Command } from "commander";
-import { type Sandbox, ShaleApiError } from "../../../sdk/src/index.ts";
+import { type Sandbox, type Shale, ShaleApiError } from "../../../sdk/src/index.ts";
+import { ShaleError } from "../../lib/errors.ts";
 import { newId } from "../../lib/ids.ts";
 import { connect } from "../connect.ts";
 import { needsSession, runInForeground } from "../foreground.ts";
@@ -18,6 +19,12 @@ import { notice, print } from "../output.ts";
 import { terminalSize } from "../terminal.ts";
 
 type RunFlags = SandboxFlags & ProgramFlags & { readonly keep?: true };
+
+/**
+ * While the program runs somebody reads its output, so it is not idle. When this verb is killed nobody removes the
+ * sandbox: then it removes itself.
+ */
+const ABANDONED_MS = 300_000;
 
 /** A removal that hangs must not keep the program's exit code from the user. */
 const REMOVAL_DEADLINE_MS = 30_000;
@@ -41,10 +48,12 @@ export function command(program?: readonly string[]): Command {
 async function run(argv: readonly string[], flags: RunFlags): Promise<number> {
 	using interrupts = new Interrupts();
 	const shale = await connect({ sessions: needsSession(flags), signal: interrupts.signal });
+	if (flags.id !== undefined) await refuseExisting(shale, flags.id);
 	const sandbox = shale.sandboxes.open(flags.id ?? newId("sb"));
+	const idle = flags.keep ? {} : { idleTimeoutMs: flags.idle ?? ABANDONED_MS };
 	try {
 		await shale.sandboxes.create(
-			{ ...toCreateSandbox(flags), id: sandbox.id },
+			{ ...toCreateSandbox(flags), ...idle, id: sandbox.id },
 			{ signal: interrupts.signal },
 		);
 	} catch (error) {
@@ -58,6 +67,21 @@ async function run(argv: readonly string[], flags: RunFlags): Promise<number> {
 		if (flags.keep) await notice(`the sandbox ${sandbox.id} is kept; shale rm ${sandbox.id} removes it`);
 		else await remove(sandbox, interrupts);
 	}
+}
+
+/** The same create again would give us the sandbox of an earlier run, and with our end we would remove it. */
+async function refuseExisting(shale: Shale, id: string): Promise<void> {
+	const exists = await shale.sandboxes.get(id).then(
+		() => true,
+		(error: unknown) => {
+			if (error instanceof ShaleApiError && error.code === "not_found") return false;
+			throw error;
+		},
+	);
+	if (!exists) return;
+	throw new ShaleError("conflict", `there is a sandbox ${id} already`, {
+		hint: `Choose another id, or run the program in that one: shale exec ${id} -- PROGRAM`,
+	});
 }
 
 /** A sandbox that cannot be removed is told, and does not change the outcome. A signal ends the wait. */

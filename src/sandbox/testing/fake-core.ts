@@ -73,7 +73,7 @@ export class FakeHost {
 				swapMiB: 0,
 				openFiles: 20_000,
 				processes: 32_768,
-				freeDiskMiB: () => 10_000,
+				diskMiB: 10_000,
 			},
 			log: pino({ level: "info" }, { write: (line: string) => void this.lines.push(line) }),
 			events: this.events,
