@@ -9,6 +9,7 @@ import { BackendRegistry } from "../backends/registry.ts";
 import { LayerMounts } from "../layers/mounts.ts";
 import { type LayerStore, openLayerStore } from "../layers/store.ts";
 import { type CleanupStack, withCleanup } from "../lib/cleanup.ts";
+import { ShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import { packageRoot } from "../lib/package-root.ts";
 import { detectCgroups, parentsOf, prepareCgroups } from "../linux/cgroups.ts";
@@ -57,8 +58,7 @@ export function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
 async function open(options: DaemonOptions, cleanup: CleanupStack): Promise<RunningDaemon> {
 	const { config, log, idleExit, clock = openClock() } = options;
 	const paths = daemonPaths(config);
-	for (const folder of [paths.uppers, paths.jailer, paths.sockets])
-		await mkdir(folder, { recursive: true, mode: 0o700 });
+	await makeFolders([paths.uppers, paths.jailer, paths.sockets]);
 	// The database first: its lock keeps a second daemon from touching anything.
 	const store = new SandboxStore(paths.database);
 	cleanup.add(() => store.close());
@@ -98,6 +98,19 @@ async function open(options: DaemonOptions, cleanup: CleanupStack): Promise<Runn
 			return sandboxes.count;
 		},
 	};
+}
+
+async function makeFolders(hostPaths: readonly string[]): Promise<void> {
+	for (const hostPath of hostPaths) {
+		try {
+			await mkdir(hostPath, { recursive: true, mode: 0o700 });
+		} catch (error) {
+			throw new ShaleError("unavailable", `making the folder ${hostPath}: ${String(error)}`, {
+				hint: "The daemon must be able to write to the folders that SHALE_DATA and SHALE_RUN name.",
+				cause: error,
+			});
+		}
+	}
 }
 
 interface BackendNeeds {
