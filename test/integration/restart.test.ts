@@ -350,7 +350,7 @@ describe("a host", { skip }, () => {
 				execFileSync("mount", ["-o", "remount,ro", folder]);
 				await assert.rejects(startTestDaemon([BASE], settings), (error: ShaleError) => {
 					assert.equal(error.code, "unavailable");
-					assert.match(error.message, new RegExp(`${folder}/(?:uppers|shale\\.db)`));
+					assert.match(error.message, new RegExp(`${folder}/(?:layers|shale\\.db)`));
 					assert.match(error.hint ?? "", /writ/);
 					return true;
 				});
