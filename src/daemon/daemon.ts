@@ -47,7 +47,7 @@ export function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
 async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupStack): Promise<RunningDaemon> {
 	const paths = daemonPaths(config);
 	const privileged = await openPrivileged({ config, log }, cleanup);
-	const { jailer } = privileged;
+	const { jailer, cgroups } = privileged;
 	// The database before all else: its lock keeps a second daemon from touching anything.
 	const store = new SandboxStore(paths.database);
 	cleanup.add(() => store.close());
@@ -74,7 +74,7 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 		resources: [layerSource(layerStore)],
 	});
 	cleanup.add(() => sandboxes.close());
-	const operations = createOperations({ sandboxes, layers, backends: [backend], events, log });
+	const operations = createOperations({ sandboxes, layers, backends: [backend], cgroups, events, log });
 	const isBusy = () => sandboxes.count > 0 || layers.isBuilding;
 	const server = await listen({ config, operations, log, idleExit, isBusy });
 	cleanup.add(() => server.close());
