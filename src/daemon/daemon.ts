@@ -8,6 +8,7 @@ import { type LayerStore, openLayerStore } from "../layers/store.ts";
 import { type CleanupStack, withCleanup } from "../lib/cleanup.ts";
 import type { Log } from "../lib/log.ts";
 import { packageRoot } from "../lib/package-root.ts";
+import { type Clock, openClock } from "../linux/clock.ts";
 import { EventLog } from "../sandbox/events.ts";
 import { readMachine } from "../sandbox/machine.ts";
 import { layerSource } from "../sandbox/resource-sources.ts";
@@ -26,8 +27,8 @@ export interface RunningDaemon {
 	readonly url: string;
 	/** Resolves when a part that the daemon cannot go on without has died. */
 	readonly failed: Promise<Error>;
-	/** Destroys all sandboxes and gives everything back. */
-	stop(): Promise<void>;
+	/** Gives everything back but the sandboxes, which live on. Resolves with how many do. */
+	stop(): Promise<number>;
 }
 
 export interface DaemonOptions {
@@ -35,6 +36,8 @@ export interface DaemonOptions {
 	readonly log: Log;
 	/** Called when it has been idle this long, see idle-exit.ts. */
 	readonly idleExit?: { readonly afterMs: number; readonly onIdle: () => void } | undefined;
+	/** Default: the host's. */
+	readonly clock?: Clock;
 }
 
 export function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
@@ -44,7 +47,8 @@ export function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
 	);
 }
 
-async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupStack): Promise<RunningDaemon> {
+async function open(options: DaemonOptions, cleanup: CleanupStack): Promise<RunningDaemon> {
+	const { config, log, idleExit, clock = openClock() } = options;
 	const paths = daemonPaths(config);
 	const privileged = await openPrivileged({ config, log }, cleanup);
 	const { jailer, cgroups } = privileged;
@@ -69,6 +73,7 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 		slots: countSlots(config),
 		machine: readMachine(config.data),
 		log,
+		clock,
 		events,
 		admission: { thresholds: config, host },
 		resources: [layerSource(layerStore)],
@@ -81,7 +86,10 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 	return {
 		url: server.url,
 		failed: jailer.closed.then(() => jailer.failure ?? new Error("the jailer has ended")),
-		stop: () => close(cleanup, log),
+		async stop() {
+			await close(cleanup, log);
+			return sandboxes.count;
+		},
 	};
 }
 

@@ -10,6 +10,7 @@ import { type Jailer, type JailerExit, PlanError } from "../../linux/jailer.ts";
 import { type CloneNamespace, op, type Plan } from "../../linux/plan.ts";
 import type { Check } from "../backend.ts";
 import { ID_RANGE_SIZE } from "./launch-plan.ts";
+import { isMissing, toLaunchError } from "./plan-failure.ts";
 
 /** Whether each sandbox gets host ids of its own. */
 export type IdMapping = { readonly ok: true } | { readonly ok: false; readonly why: string };
@@ -36,8 +37,8 @@ const NO_CGROUPS: CgroupLayout = { mode: "none", v1: {}, unified: undefined, swa
 const NAMESPACES: readonly CloneNamespace[] = ["mount", "pid", "net", "ipc", "uts", "cgroup", "time"];
 
 /**
- * @throws PlanError when not even a sandbox without its own ids can be made; ShaleError `unsupported` when these are
- * needed and there are none.
+ * @throws ShaleError when not even a sandbox without its own ids can be made, when the one with them failed for a
+ * reason that may pass, and `unsupported` when these are needed and there are none.
  */
 export async function probeIdMapping({
 	jailer,
@@ -53,9 +54,11 @@ export async function probeIdMapping({
 	try {
 		const mapped = await tryPlan(jailer, probePlan(image, cgroup, idsStart), cgroup);
 		if (mapped === undefined) return { ok: true };
+		// SECURITY: a moment's trouble must not leave all sandboxes without a user namespace for good.
+		if (!isMissing(mapped) && !isForbidden(mapped)) throw toLaunchError(mapped, PROBE_LAYER);
 		if (isNeeded) throw missingIds(mapped);
 		const unmapped = await tryPlan(jailer, probePlan(image, cgroup, undefined), cgroup);
-		if (unmapped !== undefined) throw unmapped;
+		if (unmapped !== undefined) throw toLaunchError(unmapped, PROBE_LAYER);
 		return { ok: false, why: mapped.message };
 	} finally {
 		await rm(image, { force: true });
@@ -68,6 +71,11 @@ function missingIds(cause: PlanError): ShaleError {
 		hint: "Linux 6.2 or later maps the owners of squashfs layers. Or leave `user` out to run the daemon as root.",
 		cause,
 	});
+}
+
+/** user.max_user_namespaces = 0, user_namespaces(7). */
+function isForbidden({ opName, errnoName }: PlanError): boolean {
+	return opName === "clone" && errnoName === "ENOSPC";
 }
 
 export function probeChecks(mapping: IdMapping): Check[] {
