@@ -31,6 +31,7 @@ export const VERBS: readonly VerbEntry[] = [
 		runsProgram: true,
 		load: () => import("./verbs/exec.ts"),
 	},
+	{ name: "cp", summary: "copy files in and out of sandboxes", load: () => import("./verbs/cp.ts") },
 	{ name: "ls", summary: "list sandboxes", load: () => import("./verbs/ls.ts") },
 	{
 		name: "inspect",

@@ -36,7 +36,7 @@ async function tryNamespaceBackend(runDir: string, idsStart: number): Promise<re
 		const jailer = await Jailer.start({ jailerPath, agentPath, runDir });
 		try {
 			return probeChecks(
-				await probeIdMapping({ jailer, emptyImageHostPath: emptyImage, runHostPath: runDir, idsStart }),
+				await probeIdMapping({ jailer, emptyImageHostPath: emptyImage, folderHostPath: runDir, idsStart }),
 			);
 		} finally {
 			await jailer.close();

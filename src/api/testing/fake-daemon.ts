@@ -36,6 +36,9 @@ export const LIVING: Sandbox = {
 	upper: "tmpfs",
 	network: "none",
 	createdAt: "2026-11-01T00:00:00.000Z",
+	expiresAt: null,
+	idleTimeoutMs: null,
+	onExpiry: "destroy",
 };
 
 export class FakeSandboxes extends FakeProcesses implements Sandboxes {
@@ -44,6 +47,7 @@ export class FakeSandboxes extends FakeProcesses implements Sandboxes {
 	readonly listed: ListSandboxes[] = [];
 	readonly executed: ExecSandbox[] = [];
 	readonly destroyed: string[] = [];
+	readonly extended: (number | null)[] = [];
 	readonly files = new FakeFiles();
 	execSignal: AbortSignal | undefined;
 
@@ -68,6 +72,19 @@ export class FakeSandboxes extends FakeProcesses implements Sandboxes {
 	async destroy(id: string): Promise<void> {
 		this.get(id);
 		this.destroyed.push(id);
+	}
+
+	async stop(id: string): Promise<Sandbox> {
+		return { ...this.get(id), state: "stopped", reason: null };
+	}
+
+	async startAgain(id: string): Promise<Sandbox> {
+		return this.get(id);
+	}
+
+	async extend(id: string, lifetimeMs: number | null): Promise<Sandbox> {
+		this.extended.push(lifetimeMs);
+		return { ...this.get(id), expiresAt: lifetimeMs === null ? null : "2026-11-01T00:00:01.000Z" };
 	}
 
 	async exec(
