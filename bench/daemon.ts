@@ -39,6 +39,8 @@ export async function startDaemon(layers: readonly string[]): Promise<BenchDaemo
 		port,
 		pid: child.pid ?? 0,
 		async stop() {
+			// The daemon would leave them running.
+			await destroyAll(`http://127.0.0.1:${port}/v1/sandboxes`);
 			child.kill("SIGTERM");
 			await new Promise((resolve) => child.once("exit", resolve));
 			for (const made of [folder, runFolder]) rmSync(made, { recursive: true });
@@ -56,6 +58,11 @@ function linkLayers(hostPath: string, layers: readonly string[]): void {
 			copyFileSync(join(LAYERS_HOST_PATH, file), join(hostPath, file));
 		}
 	}
+}
+
+async function destroyAll(url: string): Promise<void> {
+	const { sandboxes } = (await (await fetch(`${url}?limit=1000`)).json()) as { sandboxes: { id: string }[] };
+	for (const { id } of sandboxes) await fetch(`${url}/${id}`, { method: "DELETE" });
 }
 
 /** `shale serve` prints its URL once it takes requests. */

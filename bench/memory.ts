@@ -10,6 +10,26 @@ export function residentBytes(pid: number): number {
 	return readKib(`/proc/${pid}/status`, "VmRSS") * 1024;
 }
 
+/** A transfer of a second must not rise and fall unseen. */
+const LOOK_EVERY_MS = 20;
+
+/** `stop` tells how far the resident memory rose above what it is now; it may be called again. */
+export function watchResident(pid: number): { readonly stop: () => number } {
+	const beforeBytes = residentBytes(pid);
+	let peakBytes = beforeBytes;
+	const look = () => {
+		peakBytes = Math.max(peakBytes, residentBytes(pid));
+	};
+	const timer = setInterval(look, LOOK_EVERY_MS);
+	return {
+		stop() {
+			clearInterval(timer);
+			look();
+			return peakBytes - beforeBytes;
+		},
+	};
+}
+
 /** Means over many idle sandboxes: the agents' proportional set size, and their cgroups' kernel memory. */
 export async function idleMemory(
 	http: HttpConnection,

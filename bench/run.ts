@@ -9,6 +9,8 @@ import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 import { packageRoot } from "../src/lib/package-root.ts";
 import { startDaemon } from "./daemon.ts";
+import { type FileFigures, measureFile } from "./files.ts";
+import { type FloodFigures, measureFlood } from "./flood.ts";
 import { HttpConnection } from "./http-connection.ts";
 import { idleMemory, residentBytes } from "./memory.ts";
 import { type Summary, summarize } from "./statistics.ts";
@@ -27,6 +29,7 @@ const LAYERS = ["000-base-debian", "890-bench"];
 const SAMPLES_PER_ROUND = 20;
 const CLIENTS = 8;
 const THROUGHPUT_MS = 3000;
+const FILE_MIB = 1024;
 
 const rounds = Number(process.argv[2] ?? 20);
 buildPrograms();
@@ -48,6 +51,8 @@ async function run(): Promise<void> {
 		machine: { kernel: release(), cores: availableParallelism(), cpu: cpus()[0]?.model },
 		subjects: summaries,
 		execsPerSecond: await measureThroughput(),
+		file: await measureFile(daemon, http, { layers: LAYERS, sizeMiB: FILE_MIB }),
+		flood: await measureFlood(daemon, http, { layers: LAYERS }),
 		idleSandbox: await idleMemory(http, LAYERS),
 		daemonIdleBytes: idleDaemonBytes,
 	};
@@ -145,13 +150,15 @@ type Results = Awaited<ReturnType<typeof readResults>>;
 function readResults(): {
 	subjects: Record<string, Summary>;
 	execsPerSecond: number;
+	file: FileFigures;
+	flood: FloodFigures;
 	idleSandbox: { agentPssBytes: number; cgroupKernelBytes: number };
 	daemonIdleBytes: number;
 } {
 	return JSON.parse(readFileSync(join(RESULTS, "latest.json"), "utf8"));
 }
 
-function print({ subjects, execsPerSecond, idleSandbox, daemonIdleBytes }: Results): void {
+function print({ subjects, execsPerSecond, file, flood, idleSandbox, daemonIdleBytes }: Results): void {
 	const write = (line: string) => process.stdout.write(`${line}\n`);
 	write(`\n${"".padEnd(40)}${"p50 ms".padStart(10)}${"p99 ms".padStart(10)}${"samples".padStart(10)}`);
 	for (const [name, { p50Ms, p99Ms, count }] of Object.entries(subjects)) {
@@ -171,7 +178,15 @@ function print({ subjects, execsPerSecond, idleSandbox, daemonIdleBytes }: Resul
 	row(`execs per second, ${CLIENTS} clients`, execsPerSecond.toFixed(0), "reach ≥ 1000");
 	const cycle = p50("create + exec + destroy through HTTP") / p50("bwrap --unshare-all");
 	row("create+exec+destroy / bwrap --unshare-all", `${cycle.toFixed(2)} ×`, "reach ≤ 1.0 ×");
+	const speed = (bytesPerSecond: number) => `${(bytesPerSecond / 1e6).toFixed(0)} MB/s`;
+	const mib = (bytes: number) => `${(bytes / 1024 / 1024).toFixed(0)} MiB`;
+	row(`file in through the files API, ${FILE_MIB} MiB`, speed(file.inBytesPerSecond), "reach ≥ 300 MB/s");
+	row(`file out through the files API, ${FILE_MIB} MiB`, speed(file.outBytesPerSecond), "reach ≥ 300 MB/s");
+	row("daemon RSS growth by these", mib(file.daemonGrowthBytes), "reach ≤ 64 MiB");
+	const beside = flood.beside.p99Ms / flood.without.p99Ms;
+	row("exec p99 beside an output flood / without", `${beside.toFixed(2)} ×`, "reach ≤ 2 ×");
+	row("daemon RSS growth by the flood", mib(flood.daemonGrowthBytes), "reach: none to speak of");
 	const kib = (idleSandbox.agentPssBytes + idleSandbox.cgroupKernelBytes) / 1024;
 	row("memory per idle sandbox", `${kib.toFixed(0)} KiB`, "reach ≤ 1024 KiB");
-	row("daemon RSS, idle", `${(daemonIdleBytes / 1024 / 1024).toFixed(0)} MiB`, "reach ≤ 120 MiB");
+	row("daemon RSS, idle", mib(daemonIdleBytes), "reach ≤ 120 MiB");
 }

@@ -42,8 +42,8 @@ struct watched {
 
 static struct {
 	int inotify;
-	int root; // O_PATH
-	bool is_recursive, is_over;
+	const char *root; // not a descriptor: an open file is not told to be gone
+	bool is_directory, is_recursive, is_over;
 	struct watched watched[MAX_WATCHES];
 	uint32_t count;
 } state;
@@ -132,7 +132,9 @@ static bool watch_below(int directory, struct addition addition)
 
 static void watch_new_directory(const char *path)
 {
-	int fd = beneath_open(state.root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
+	int root = open(state.root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int fd = beneath_open(root, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
+	close(root);
 	if (fd < 0)
 		return; // gone again, or not for this user
 	int error = watch_descriptor(fd, path);
@@ -170,12 +172,11 @@ static void handle_own(const struct watched *watched, uint32_t mask)
 {
 	if (*watched->path)
 		return;
-	bool is_directory = mask & IN_ISDIR;
 	if (mask & (IN_DELETE_SELF | IN_MOVE_SELF)) {
-		reply_event(mask & IN_MOVE_SELF ? EVENT_MOVED_FROM : EVENT_REMOVED, is_directory, "");
+		reply_event(mask & IN_MOVE_SELF ? EVENT_MOVED_FROM : EVENT_REMOVED, state.is_directory, "");
 		state.is_over = true;
 	} else if (mask & (IN_MODIFY | IN_ATTRIB)) {
-		reply_event(EVENT_MODIFIED, is_directory, "");
+		reply_event(EVENT_MODIFIED, state.is_directory, "");
 	}
 }
 
@@ -225,14 +226,17 @@ static int watch_root(const char *path)
 {
 	struct stat status;
 	state.inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	state.root = open(path, O_PATH | O_CLOEXEC);
-	if (state.inotify < 0 || state.root < 0 || fstat(state.root, &status) < 0)
+	state.root = path;
+	int fd = open(path, O_PATH | O_CLOEXEC);
+	if (state.inotify < 0 || fd < 0 || fstat(fd, &status) < 0)
 		return errno;
-	int error = watch_descriptor(state.root, "");
+	int error = watch_descriptor(fd, "");
+	close(fd);
 	if (error)
 		return error;
 	bool is_whole = true;
-	if (state.is_recursive && S_ISDIR(status.st_mode))
+	state.is_directory = S_ISDIR(status.st_mode);
+	if (state.is_recursive && state.is_directory)
 		is_whole = watch_below(open(path, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC),
 				       (struct addition){.base = ""});
 	reply_info(&status, "", "");

@@ -13,6 +13,15 @@
 #define REMOVE_TIMEOUT_MS 500
 #define REMOVE_PAUSE_US 200
 
+/* For all to read, as cgroups are: who is not root tells what a sandbox uses. */
+static int make_cgroup(const struct spot *spot)
+{
+	mode_t old_mask = umask(022);
+	int error = sys_result(mkdirat(spot->dir_fd, spot->name, 0755));
+	umask(old_mask);
+	return error;
+}
+
 bool op_cgroup_create(struct launch *launch, const struct plan_op *op)
 {
 	const char *path = plan_text(op, 0);
@@ -20,7 +29,7 @@ bool op_cgroup_create(struct launch *launch, const struct plan_op *op)
 	int error = cgroup_spot(launch->jailer, path, &spot);
 	if (error < 0)
 		return fail(launch, error, path, "opening the parent cgroup");
-	error = sys_result(mkdirat(spot.dir_fd, spot.name, 0755));
+	error = make_cgroup(&spot);
 	close(spot.dir_fd);
 	return error == 0 || fail(launch, error, path, "creating the cgroup");
 }
@@ -44,7 +53,7 @@ bool op_cgroup_ensure(struct launch *launch, const struct plan_op *op)
 		if (error == -EXDEV && end != NULL)
 			continue;
 		if (error == 0) {
-			error = sys_result(mkdirat(spot.dir_fd, spot.name, 0755));
+			error = make_cgroup(&spot);
 			close(spot.dir_fd);
 		}
 		if (error < 0 && error != -EEXIST)

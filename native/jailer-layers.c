@@ -59,15 +59,20 @@ static int mount_device(const char *device, const char *filesystem, bool read_on
 	return mount_fd;
 }
 
-int mount_image(int image_fd, const char *path, const char *filesystem, bool read_only)
+int mount_image(struct launch *launch, int image_fd, const char *path, const struct image_kind *kind)
 {
 	char loop_path[LOOP_PATH_BYTES];
-	int loop_fd = attach_loop(image_fd, path, read_only, loop_path);
-	if (loop_fd < 0)
-		return loop_fd;
-	int mount_fd = mount_device(loop_path, filesystem, read_only);
+	int loop_fd = attach_loop(image_fd, path, kind->read_only, loop_path);
+	if (loop_fd < 0) {
+		/* A device node that is missing is a host without such devices, and no missing image. */
+		fail(launch, loop_fd == -ENOENT ? -ENODEV : loop_fd, path, "attaching the image to a loop device");
+		return -1;
+	}
+	int mount_fd = mount_device(loop_path, kind->filesystem, kind->read_only);
 	close(loop_fd);
-	return mount_fd;
+	if (mount_fd < 0)
+		fail(launch, mount_fd, path, "mounting the image");
+	return mount_fd < 0 ? -1 : mount_fd;
 }
 
 static bool is_layer_id(const char *id)
@@ -103,10 +108,10 @@ bool op_layer_mount(struct launch *launch, const struct plan_op *op)
 	int image_fd = open_image(launch->jailer, image, O_RDONLY);
 	if (image_fd < 0)
 		return fail(launch, image_fd, image, "opening the image; " IMAGE_RULE);
-	int mount_fd = mount_image(image_fd, image, "squashfs", true);
+	int mount_fd = mount_image(launch, image_fd, image, &(struct image_kind){"squashfs", .read_only = true});
 	close(image_fd);
 	if (mount_fd < 0)
-		return fail(launch, mount_fd, image, "mounting the image as squashfs");
+		return false;
 	int error = sys_result(mkdirat(layers_fd, id, 0700));
 	if (error == 0 || error == -EEXIST)
 		error = sys_move_mount(mount_fd, layers_fd, id);

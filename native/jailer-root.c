@@ -89,9 +89,9 @@ bool op_root_upper_disk(struct launch *launch, const struct plan_op *op)
 	int image_fd = open_image(launch->jailer, image, O_RDWR);
 	if (image_fd < 0)
 		return fail(launch, image_fd, image, "opening the image; " IMAGE_RULE);
-	int upper_fd = mount_image(image_fd, image, "ext4", false);
+	int upper_fd = mount_image(launch, image_fd, image, &(struct image_kind){"ext4", .read_only = false});
 	close(image_fd);
-	return keep_upper(launch, upper_fd, image);
+	return upper_fd >= 0 && keep_upper(launch, upper_fd, image);
 }
 
 static int attach_parts(const struct root *root)

@@ -199,8 +199,13 @@ bool open_joins(struct launch *launch);
 
 /* jailer-layers.c */
 
-/* Mounts an image through an AUTOCLEAR loop device. A detached mount, or a negative errno. */
-int mount_image(int image_fd, const char *path, const char *filesystem, bool read_only);
+struct image_kind {
+	const char *filesystem;
+	bool read_only;
+};
+
+/* Mounts an image through an AUTOCLEAR loop device. A detached mount, or -1 when it has failed, which it has told. */
+int mount_image(struct launch *launch, int image_fd, const char *path, const struct image_kind *kind);
 
 /* jailer-clone.c */
 

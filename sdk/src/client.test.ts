@@ -10,7 +10,7 @@ test("create gives a handle and await using destroys the sandbox", async () => {
 		await using sandbox = await Sandbox.create({ url: daemon.url, token: "t0ken", name: "box" });
 		assert.equal((await sandbox.info()).name, "box");
 		assert.equal(daemon.requests[0]?.headers.authorization, "Bearer t0ken");
-		assert.deepEqual(daemon.requests[0]?.body, { name: "box" });
+		assert.deepEqual(daemon.requests[0]?.body, { name: "box", id: sandbox.id });
 	}
 	assert.equal(daemon.sandboxes.size, 0);
 });
@@ -116,7 +116,7 @@ test("stats, plans and processes are read", async () => {
 	assert.equal((await sandbox.stats()).processes, 2);
 	assert.equal(await sandbox.plan(), "clone user mount\n");
 	assert.equal(await shale.sandboxes.plan(), "mount proc /proc\n");
-	assert.equal((await sandbox.processes.start(["sleep", "9"])).id, "p-1");
+	assert.equal((await sandbox.processes.start(["sleep", "9"], { id: "p-8" })).id, "p-8");
 	assert.equal((await sandbox.processes.list()).length, 1);
 	assert.equal((await sandbox.processes.get("p-9")).id, "p-9");
 	await sandbox.processes.signal("p-1", "SIGTERM", { group: false });
@@ -125,9 +125,9 @@ test("stats, plans and processes are read", async () => {
 	const events = await collect(sandbox.processes.output("p-1", { stdoutAfter: 3 }));
 	assert.deepEqual(
 		events.map(({ type }) => type),
-		["output", "output", "end"],
+		["dropped", "output", "output", "end"],
 	);
-	assert.match(daemon.requests.at(-1)?.path ?? "", /stdoutAfter=3&stderrAfter=0&follow=false$/);
+	assert.match(daemon.requests.at(-1)?.path ?? "", /stdoutAfter=3&follow=false$/);
 });
 
 test("a build reports its progress and gives the layer, or throws what went wrong", async () => {

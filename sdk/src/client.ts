@@ -18,6 +18,11 @@ export interface ShaleOptions {
 	readonly WebSocket?: WebSocketConstructor | undefined;
 	/** In place of the platform's fetch, for everything but sessions. */
 	readonly http?: Http | undefined;
+	/**
+	 * A daemon that has answered before and is away, as while it is restarted, is waited for so long. Default 60,000.
+	 * Calls that must not be made twice are only made again when the daemon was not there to take them.
+	 */
+	readonly reconnectMs?: number | undefined;
 }
 
 export class Shale {
@@ -33,6 +38,7 @@ export class Shale {
 			token: options.token ?? environment("SHALE_TOKEN"),
 			WebSocket: options.WebSocket,
 			http: options.http,
+			reconnectMs: options.reconnectMs,
 		});
 		this.url = this.#transport.url;
 		this.sandboxes = new Sandboxes(this.#transport);
@@ -71,9 +77,9 @@ export class Shale {
 		return await this.#transport.json("GET", "/v1/version", { signal });
 	}
 
-	/** Whether a daemon answers. @throws as every call does when none does. */
+	/** Whether a daemon answers now. @throws as every call does when none does. */
 	async health({ signal }: { readonly signal?: AbortSignal | undefined } = {}): Promise<void> {
-		await this.#transport.send("GET", "/healthz", { signal });
+		await this.#transport.send("GET", "/healthz", { signal, repeat: "never" });
 	}
 }
 

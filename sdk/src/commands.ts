@@ -1,16 +1,25 @@
 /** Running programs in a sandbox while their client waits. */
 import { CommandFailedError, ShaleConnectionError } from "./errors.ts";
 import { LAST_EVENTS, toBase64, toProcessEvent } from "./events.ts";
+import { newId } from "./ids.ts";
+import { OutputCursor } from "./output-cursor.ts";
+import type { ReconnectOptions } from "./patience.ts";
 import { Processes } from "./processes.ts";
-import { CommandSession, type SessionOptions } from "./session.ts";
+import { CommandSession, type SessionOptions, type SessionTarget } from "./session.ts";
 import { apiPath, type Transport } from "./transport.ts";
-import type { CommandResult, ProcessEvent, ProcessInfo, ProcessOptions } from "./types.ts";
+import type {
+	CommandResult,
+	DroppedOutput,
+	OutputChunk,
+	ProcessEvent,
+	ProcessInfo,
+	ProcessOptions,
+} from "./types.ts";
 
-export interface StreamOptions extends ProcessOptions {
+/** Aborting the signal kills the program's process group. */
+export interface StreamOptions extends ProcessOptions, ReconnectOptions {
 	/** All of stdin; empty when left out. */
 	readonly stdin?: string | Uint8Array | undefined;
-	/** Aborting kills the program's process group. */
-	readonly signal?: AbortSignal | undefined;
 }
 
 export interface CommandOptions extends StreamOptions {
@@ -72,21 +81,72 @@ export class Commands {
 
 	/**
 	 * Runs a program and gives its events as they come, closed by `exit`. A slow reader slows the program;
-	 * leaving the loop early kills it.
+	 * leaving the loop early kills it. When the daemon is restarted in between, the events go on where they were.
 	 */
 	async *stream(argv: readonly string[], options: StreamOptions = {}): AsyncGenerator<ProcessEvent> {
-		const { id, envs, cwd, user, timeoutMs, stdin, signal } = options;
-		const json = { argv, id, env: envs, workdir: cwd, user, timeoutMs, ...toStdin(stdin) };
+		const { id = newId("p"), envs, cwd, user, timeoutMs, stdin, signal } = options;
+		const request = { argv, id, env: envs, workdir: cwd, user, timeoutMs, ...toStdin(stdin) };
+		const patience = this.#transport.patience(options);
+		const cursor = new OutputCursor();
+		let isStarted = false;
+		for (;;) {
+			try {
+				for await (const event of this.#attempt({ ...request, resume: isStarted || undefined }, signal)) {
+					patience.reward();
+					if (event.type === "output") for (const part of cursor.take(event)) yield toEvent(part);
+					else if (event.type === "dropped") for (const gap of cursor.skip(event)) yield toEvent(gap);
+					else if (event.type !== "started" || !isStarted) yield event;
+					if (event.type === "started") isStarted = true;
+				}
+				break;
+			} catch (error) {
+				await patience.wait(error);
+			}
+		}
+		if (options.id === undefined) this.#forget(id);
+	}
+
+	/** One connection's events. */
+	async *#attempt(json: object, signal: AbortSignal | undefined): AsyncGenerator<ProcessEvent> {
 		const path = apiPath("sandboxes", this.#sandboxId, "exec");
-		for await (const wire of this.#transport.events("POST", path, { json, signal, last: LAST_EVENTS })) {
+		const options = { json, signal, last: LAST_EVENTS, repeat: "never" } as const;
+		for await (const wire of this.#transport.events("POST", path, options)) {
 			const event = toProcessEvent(wire);
 			if (event) yield event;
 		}
 	}
 
-	/** Starts a program with stdin, terminal and signals attached. */
+	/** Its end is known, and nobody else knows its id. Others do not wait for this, and it does no harm if it fails. */
+	#forget(processId: string): void {
+		const path = apiPath("sandboxes", this.#sandboxId, "processes", processId);
+		this.#transport.send("DELETE", path, { repeat: "never" }).catch(() => undefined);
+	}
+
+	/**
+	 * Starts a program with stdin, terminal and signals attached. It is killed when the session is closed or aborted, and
+	 * a minute after its client was lost.
+	 */
 	async open(argv: readonly string[], options: SessionOptions = {}): Promise<CommandSession> {
-		return await CommandSession.open(this.#transport, this.#sandboxId, { ...options, argv });
+		const { id = newId("p"), envs, cwd, user, timeoutMs, terminal, stdin } = options;
+		const request = { argv, id, env: envs, workdir: cwd, user, timeoutMs, terminal, stdin };
+		const target: SessionTarget = {
+			sandboxId: this.#sandboxId,
+			from: { stdout: 0, stderr: 0 },
+			isFromOldest: true,
+			isExact: false,
+			dial: ({ isResumed }) => ({
+				path: ["exec"],
+				request: isResumed ? { ...request, resume: true } : request,
+			}),
+		};
+		const session = await CommandSession.open(this.#transport, target, options);
+		if (options.id === undefined) {
+			session.exited.then(
+				() => this.#forget(id),
+				() => undefined,
+			);
+		}
+		return session;
 	}
 
 	async #capture(argv: readonly string[], options: CommandOptions): Promise<CommandResult> {
@@ -111,6 +171,10 @@ export class Commands {
 		}
 		throw new ShaleConnectionError("the daemon ended the program's output without its exit");
 	}
+}
+
+function toEvent(part: OutputChunk | DroppedOutput): ProcessEvent {
+	return "data" in part ? { type: "output", ...part } : { type: "dropped", ...part };
 }
 
 function toStdin(stdin: string | Uint8Array | undefined): { stdin?: string; stdinBase64?: string } {

@@ -61,6 +61,13 @@ function isErrorCode(code: string): code is ErrorCode {
 export class ShaleConnectionError extends Error {
 	override readonly name = "ShaleConnectionError";
 	readonly retryable = true;
+	/** The daemon is away: the next one may answer. Otherwise what came was wrong, or nobody waited any more. */
+	readonly isLost: boolean;
+
+	constructor(message: string, options: { readonly cause?: unknown; readonly isLost?: boolean } = {}) {
+		super(message, "cause" in options ? { cause: options.cause } : undefined);
+		this.isLost = options.isLost ?? false;
+	}
 }
 
 /** A command that was run with `throwOnError` did not exit with 0. */

@@ -1,6 +1,6 @@
 /** From the events of the wire to those of the client: output as bytes, every shape checked. */
 import { ShaleConnectionError } from "./errors.ts";
-import type { ProcessEvent, ProcessExit } from "./types.ts";
+import type { DroppedOutput, ProcessEvent, ProcessExit } from "./types.ts";
 
 type WireEvent = Readonly<Record<string, unknown>>;
 
@@ -26,6 +26,8 @@ export function toProcessEvent(event: WireEvent): ProcessEvent | undefined {
 				offset: numberField(event, "offset"),
 				data: toBytes(event),
 			};
+		case "dropped":
+			return { type: "dropped", ...toDroppedOutput(event) };
 		case "exit":
 			return { type: "exit", ...toProcessExit(event) };
 		case "end":
@@ -44,6 +46,12 @@ export function toProcessExit(event: WireEvent): ProcessExit {
 		systemTimeMs: numberField(event, "systemTimeMs"),
 		maxRssKiB: numberField(event, "maxRssKiB"),
 	};
+}
+
+export function toDroppedOutput(event: WireEvent): DroppedOutput {
+	const { stream } = event;
+	if (stream !== "stdout" && stream !== "stderr") throw malformed(event, "stream");
+	return { stream, offset: numberField(event, "offset"), bytes: numberField(event, "bytes") };
 }
 
 function toBytes(event: WireEvent): Uint8Array {

@@ -15,9 +15,10 @@ export { type FileData, type FileOptions, Files, type WriteOptions } from "./fil
 export { fetchHttp, type Http, type HttpAnswer, type HttpRequest } from "./http.ts";
 export { type BuildOptions, Layers } from "./layers.ts";
 export type * from "./operation-types.ts";
-export { Processes, type StartOptions } from "./processes.ts";
+export { DEFAULT_RECONNECT_MS, type ReconnectOptions } from "./patience.ts";
+export { type AttachOptions, Processes, type ReadOutput, type StartOptions } from "./processes.ts";
 export { type CallOptions, Sandbox, Sandboxes } from "./sandbox.ts";
-export { CommandSession, type SessionOptions } from "./session.ts";
+export { CommandSession, type SessionOptions, type SessionReconnectOptions } from "./session.ts";
 export {
 	DEFAULT_URL,
 	type WebSocketConstructor,

@@ -2,6 +2,7 @@
 import { Shale, type ShaleOptions } from "./client.ts";
 import { Commands } from "./commands.ts";
 import { Files } from "./files.ts";
+import { newId } from "./ids.ts";
 import { Processes } from "./processes.ts";
 import { apiPath, type RequestOptions, type Transport } from "./transport.ts";
 import type { CreateSandbox, ListSandboxes, SandboxInfo, SandboxPage, SandboxStats } from "./types.ts";
@@ -31,8 +32,10 @@ export class Sandbox {
 
 	/** Makes a sandbox; it can run programs when this resolves. */
 	static async create(options: CreateSandbox & ShaleOptions & CallOptions = {}): Promise<Sandbox> {
-		const { url, token, WebSocket, http, signal, ...request } = options;
-		return await new Shale({ url, token, WebSocket, http }).sandboxes.create(request, { signal });
+		const { url, token, WebSocket, http, reconnectMs, signal, ...request } = options;
+		return await new Shale({ url, token, WebSocket, http, reconnectMs }).sandboxes.create(request, {
+			signal,
+		});
 	}
 
 	/** A handle of a sandbox that exists. @throws ShaleApiError `not_found` */
@@ -73,7 +76,7 @@ export class Sandbox {
 
 	/** Destroys it, from any state. May be called again. */
 	async kill({ signal }: CallOptions = {}): Promise<void> {
-		await this.#transport.send("DELETE", apiPath("sandboxes", this.id), { signal });
+		await this.#transport.send("DELETE", apiPath("sandboxes", this.id), { signal, repeat: "always" });
 	}
 
 	async [Symbol.asyncDispose](): Promise<void> {
@@ -102,11 +105,12 @@ export class Sandboxes {
 		this.#transport = transport;
 	}
 
-	/** Makes a sandbox; it can run programs when this resolves. */
+	/** Makes a sandbox; it can run programs when this resolves. By its id a broken-off call is made again, but not twice. */
 	async create(request: CreateSandbox = {}, { signal }: CallOptions = {}): Promise<Sandbox> {
 		const { id } = await this.#transport.json<SandboxInfo>("POST", apiPath("sandboxes"), {
-			json: request,
+			json: { ...request, id: request.id ?? newId("sb") },
 			signal,
+			repeat: "always",
 		});
 		return new Sandbox(this.#transport, id);
 	}

@@ -2,6 +2,7 @@
 import { type ErrorBody, ShaleApiError, ShaleConnectionError, systemErrorCode } from "./errors.ts";
 import { fetchHttp, type Http, type HttpAnswer } from "./http.ts";
 import { readNdjson } from "./ndjson.ts";
+import { DEFAULT_RECONNECT_MS, Patience, type ReconnectOptions } from "./patience.ts";
 import { readServerSentEvents, type ServerSentEvent } from "./sse.ts";
 
 export const DEFAULT_URL = "http://127.0.0.1:7522";
@@ -39,10 +40,20 @@ export interface TransportOptions {
 	readonly WebSocket?: WebSocketConstructor | undefined;
 	/** In place of the platform's fetch. */
 	readonly http?: Http | undefined;
+	/** How long a daemon that has answered before is waited for. */
+	readonly reconnectMs?: number | undefined;
 }
 
+export type QueryValues = Readonly<Record<string, string | readonly string[] | undefined>>;
+
+/**
+ * What becomes of a request whose connection is lost. `always`: it is sent again, as it does the same twice as once.
+ * `unsent`: only when no daemon took it. `never`: the caller does that itself, or wants to know.
+ */
+export type Repeat = "always" | "unsent" | "never";
+
 export interface RequestOptions {
-	readonly query?: Readonly<Record<string, string | readonly string[] | undefined>> | undefined;
+	readonly query?: QueryValues | undefined;
 	/** Sent as JSON. */
 	readonly json?: unknown;
 	/** Sent as it is, streamed when it is a stream. */
@@ -51,7 +62,12 @@ export interface RequestOptions {
 	readonly headers?: Readonly<Record<string, string>> | undefined;
 	readonly accept?: string | undefined;
 	readonly signal?: AbortSignal | undefined;
+	/** Default: `always` for GET, `never` for a body that is iterated, otherwise `unsent`. */
+	readonly repeat?: Repeat | undefined;
 }
+
+/** A stream of events is never silent for so long: after a third of it the daemon says that it still lives. */
+export const SILENCE_MS = 45_000;
 
 /** Error bodies beyond this are cut: they are shown to people. */
 const MAX_ERROR_BYTES = 64 * 1024;
@@ -61,9 +77,11 @@ export class Transport {
 	readonly #headers: Readonly<Record<string, string>>;
 	readonly #WebSocket: WebSocketConstructor | undefined;
 	readonly #http: Http;
+	readonly #reconnectMs: number;
+	#wasReached = false;
 
 	/** @throws TypeError when the URL is not http or https. */
-	constructor({ url, token, WebSocket: socketConstructor, http = fetchHttp }: TransportOptions) {
+	constructor({ url, token, reconnectMs, WebSocket: socketConstructor, http }: TransportOptions) {
 		const base = new URL(url);
 		if (base.protocol !== "http:" && base.protocol !== "https:") {
 			throw new TypeError(`${url} is not an http or https URL`);
@@ -71,7 +89,19 @@ export class Transport {
 		this.url = base.href.replace(/\/+$/, "");
 		this.#headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
 		this.#WebSocket = socketConstructor;
-		this.#http = http;
+		this.#http = http ?? fetchHttp;
+		this.#reconnectMs = reconnectMs ?? DEFAULT_RECONNECT_MS;
+	}
+
+	/** For one thing that is begun now and goes on over lost connections. */
+	patience(options: ReconnectOptions = {}): Patience {
+		const reconnectMs = options.reconnectMs ?? this.#reconnectMs;
+		return new Patience({ ...options, reconnectMs, wasReached: () => this.#wasReached });
+	}
+
+	/** A daemon has answered, over a WebSocket. */
+	noteAnswer(): void {
+		this.#wasReached = true;
 	}
 
 	/**
@@ -79,6 +109,25 @@ export class Transport {
 	 * @throws ShaleApiError for an error answer, ShaleConnectionError when none came, or the signal's reason.
 	 */
 	async request(method: string, path: string, options: RequestOptions = {}): Promise<HttpAnswer> {
+		return await this.#patiently(method, options, () => this.#ask(method, path, options));
+	}
+
+	/** Runs `action` until a daemon has answered, as far as it may be repeated. */
+	async #patiently<T>(method: string, options: RequestOptions, action: () => Promise<T>): Promise<T> {
+		const { body, signal, repeat = defaultRepeat(method, body) } = options;
+		const patience = repeat === "never" ? undefined : this.patience({ signal });
+		for (;;) {
+			try {
+				return await action();
+			} catch (error) {
+				const isUnsent = systemErrorCode(error) === "ECONNREFUSED";
+				if (!patience || (repeat === "unsent" && !isUnsent)) throw error;
+				await patience.wait(error);
+			}
+		}
+	}
+
+	async #ask(method: string, path: string, options: RequestOptions): Promise<HttpAnswer> {
 		const { query, json, body, accept = "application/json", signal } = options;
 		const headers: Record<string, string> = { ...this.#headers, ...options.headers, Accept: accept };
 		if (json !== undefined) headers["Content-Type"] = "application/json";
@@ -92,13 +141,16 @@ export class Transport {
 				signal,
 			}),
 		);
+		this.#wasReached = true;
 		if (answer.status < 200 || answer.status > 299) throw await readError(answer);
 		return answer;
 	}
 
 	async text(method: string, path: string, options: RequestOptions = {}): Promise<string> {
-		const { body } = await this.request(method, path, { accept: "text/plain", ...options });
-		return await this.#guard(options.signal, () => readText(body));
+		return await this.#patiently(method, options, async () => {
+			const { body } = await this.#ask(method, path, { accept: "text/plain", ...options });
+			return await this.#guard(options.signal, () => readText(body));
+		});
 	}
 
 	async json<T>(method: string, path: string, options: RequestOptions = {}): Promise<T> {
@@ -124,24 +176,30 @@ export class Transport {
 
 	/**
 	 * The events of a streamed answer. Leaving the loop early closes the request. An `error` event is thrown.
-	 * A stream that ends without an event whose type is in `last` has failed.
+	 * A stream that ends without an event whose type is in `last` has failed, and so has one that is silent for long.
 	 */
 	async *events(
 		method: string,
 		path: string,
 		{ last, ...options }: RequestOptions & { readonly last: readonly string[] },
 	): AsyncGenerator<Readonly<Record<string, unknown>>> {
-		const { body } = await this.request(method, path, { accept: "application/x-ndjson", ...options });
+		const silence = new SilenceWatch(options.signal);
+		const { signal } = silence;
 		try {
-			for await (const event of readNdjson(body)) {
+			const asked = { accept: "application/x-ndjson", ...options, signal };
+			const { body } = await this.request(method, path, asked);
+			for await (const event of silence.watch(readNdjson(body))) {
+				if (event.type === "keepalive") continue;
 				if (event.type === "error") throw new ShaleApiError(toErrorBody(event));
 				yield event;
 				if (typeof event.type === "string" && last.includes(event.type)) return;
 			}
 		} catch (error) {
-			throw this.#connectionError(error, options.signal);
+			throw this.#connectionError(error, signal);
+		} finally {
+			silence.end();
 		}
-		throw new ShaleConnectionError("the daemon closed the stream before its end");
+		throw new ShaleConnectionError("the daemon closed the stream before its end", { isLost: true });
 	}
 
 	/**
@@ -161,9 +219,9 @@ export class Transport {
 	 * A WebSocket that is about to open. The caller adds its listeners at once.
 	 * The token travels in a header, which Node, Deno and Bun can send; browsers cannot.
 	 */
-	openSocket(path: string): WebSocketLike {
+	openSocket(path: string, query?: QueryValues): WebSocketLike {
 		const Constructor = this.#WebSocket ?? (globalThis.WebSocket as unknown as WebSocketConstructor);
-		const socket = new Constructor(this.#address(path).replace(/^http/, "ws"), {
+		const socket = new Constructor(this.#address(path, query).replace(/^http/, "ws"), {
 			headers: this.#headers,
 			perMessageDeflate: false,
 		});
@@ -203,7 +261,47 @@ export class Transport {
 		if (signal?.aborted) return signal.reason;
 		if (error instanceof ShaleApiError || error instanceof ShaleConnectionError) return error;
 		const why = systemErrorCode(error) ?? (error instanceof Error ? error.message : String(error));
-		return new ShaleConnectionError(`no answer from the daemon at ${this.url}: ${why}`, { cause: error });
+		return new ShaleConnectionError(`no answer from the daemon at ${this.url}: ${why}`, {
+			cause: error,
+			isLost: !(error instanceof SyntaxError),
+		});
+	}
+}
+
+function defaultRepeat(method: string, body: RequestOptions["body"]): Repeat {
+	if (body !== undefined && Symbol.asyncIterator in body) return "never";
+	return method === "GET" ? "always" : "unsent";
+}
+
+/** Gives up on an answer that is silent although it is read. A reader that takes its time hears nothing either. */
+class SilenceWatch {
+	readonly signal: AbortSignal;
+	readonly #silent = new AbortController();
+	readonly #timer: ReturnType<typeof setInterval>;
+	#waitsSince: number | undefined;
+
+	constructor(signal: AbortSignal | undefined) {
+		this.signal = signal ? AbortSignal.any([signal, this.#silent.signal]) : this.#silent.signal;
+		this.#timer = setInterval(() => this.#check(), SILENCE_MS / 3);
+	}
+
+	async *watch<T>(events: AsyncIterable<T>): AsyncGenerator<T> {
+		this.#waitsSince = performance.now();
+		for await (const event of events) {
+			this.#waitsSince = undefined;
+			yield event;
+			this.#waitsSince = performance.now();
+		}
+	}
+
+	end(): void {
+		clearInterval(this.#timer);
+	}
+
+	#check(): void {
+		if (this.#waitsSince === undefined || performance.now() - this.#waitsSince < SILENCE_MS) return;
+		const message = `the daemon's answer was silent for ${SILENCE_MS / 1000} s`;
+		this.#silent.abort(new ShaleConnectionError(message, { isLost: true }));
 	}
 }
 

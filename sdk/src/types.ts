@@ -98,7 +98,7 @@ export interface TerminalSize {
 
 /** What every way of starting a program takes. */
 export interface ProcessOptions {
-	/** Id of the process, chosen by the client. */
+	/** Id of the process; made up when left out. The same call again, with the same id, follows the run that there is. */
 	readonly id?: string | undefined;
 	readonly envs?: Readonly<Record<string, string>> | undefined;
 	readonly cwd?: string | undefined;
@@ -133,6 +133,8 @@ export interface ProcessInfo {
 	readonly argv: readonly string[];
 	readonly state: "running" | "exited";
 	readonly terminal: boolean;
+	/** Bytes of stdin that it was given so far; null when it was started without stdin. */
+	readonly stdinEnd: number | null;
 	readonly startedAt: string;
 	readonly endedAt: string | null;
 	/** null while it runs. */
@@ -148,25 +150,37 @@ export interface ProcessInfo {
 
 export interface OutputChunk {
 	readonly stream: "stdout" | "stderr";
-	/** Of the first byte, from the start of the stream. A gap to the last chunk's end was dropped. */
+	/** Of the first byte, from the start of the stream. A gap to the last chunk's end is output that was dropped. */
 	readonly offset: number;
 	readonly data: Uint8Array;
 }
 
-/** What happens to a program, in order. After `started` come `output`s, then one `exit`, or `end` (see {@link ReadOutput.follow}). */
+/** Output that is no longer kept. */
+export interface DroppedOutput {
+	readonly stream: "stdout" | "stderr";
+	/** Of the first byte that is missing. */
+	readonly offset: number;
+	readonly bytes: number;
+}
+
+/**
+ * What happens to a program, in order, whatever becomes of the connections. After `started` come `output`s, with
+ * `dropped` in place of those that are missing, then one `exit`, or `end` when only what is kept was asked for.
+ */
 export type ProcessEvent =
 	| { readonly type: "started"; readonly processId: string; readonly guestPid: number }
 	| ({ readonly type: "output" } & OutputChunk)
+	| ({ readonly type: "dropped" } & DroppedOutput)
 	| ({ readonly type: "exit" } & ProcessExit)
 	| { readonly type: "end" };
 
-export interface ReadOutput {
-	/** Offsets to go on from; 0 is the start. */
+/** Where reading begins. Default: the oldest output that is kept, after a `dropped` for what is not. */
+export interface ReadFrom {
+	/** Offsets to go on from; ShaleApiError `gone` when they are no longer kept. */
 	readonly stdoutAfter?: number | undefined;
 	readonly stderrAfter?: number | undefined;
-	/** Wait for more until the process exits. Without it a running process's output closes with `end`. */
-	readonly follow?: boolean | undefined;
-	readonly signal?: AbortSignal | undefined;
+	/** Instead of offsets: the newest so many bytes of each stream. */
+	readonly tail?: number | undefined;
 }
 
 export interface SandboxStats {

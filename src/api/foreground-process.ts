@@ -19,7 +19,9 @@ export class ForegroundProcesses {
 	readonly #log: Log;
 	/** By sandbox and process. */
 	readonly #owners = new Map<string, ForegroundProcess>();
-	readonly #stopping = new AbortController();
+	/** Calls that are under way. */
+	readonly #calls = new Set<AbortController>();
+	#isStopping = false;
 
 	constructor(options: { readonly sandboxes: Sandboxes; readonly log: Log }) {
 		this.#sandboxes = options.sandboxes;
@@ -43,7 +45,7 @@ export class ForegroundProcesses {
 			sandboxId,
 			isNamed: id !== undefined,
 			log: this.#log,
-			isOwner: () => !this.#stopping.signal.aborted && this.#owners.get(key) === foreground,
+			isOwner: () => !this.#isStopping && this.#owners.get(key) === foreground,
 			onOver: () => {
 				if (this.#owners.get(key) === foreground) this.#owners.delete(key);
 			},
@@ -53,17 +55,28 @@ export class ForegroundProcesses {
 		return foreground;
 	}
 
-	/**
-	 * Aborts when the client is gone, which ends its program, and when the daemon stops, which does not: the core knows
-	 * that by the reason, an error `unavailable`.
-	 */
-	untilClientLeaves(connection: AbortSignal): AbortSignal {
-		return AbortSignal.any([this.#stopping.signal, connection]);
+	/** The call's signal aborts when the client is gone, and with `unavailable` when it is the daemon that goes. */
+	async during<T>(connection: AbortSignal, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+		const abort = new AbortController();
+		const onLeave = () => abort.abort(connection.reason);
+		if (connection.aborted) onLeave();
+		else connection.addEventListener("abort", onLeave, { once: true });
+		this.#calls.add(abort);
+		try {
+			return await call(abort.signal);
+		} finally {
+			this.#calls.delete(abort);
+			connection.removeEventListener("abort", onLeave);
+		}
 	}
 
 	/** The daemon stops: connections that end from now on end nothing else. */
 	stop(): void {
-		this.#stopping.abort(new ShaleError("unavailable", "the daemon stops"));
+		this.#isStopping = true;
+		const reason = new ShaleError("unavailable", "the daemon stops, and the program goes on", {
+			hint: "A program whose id you chose is followed by the same request to the next daemon.",
+		});
+		for (const abort of this.#calls) abort.abort(reason);
 	}
 }
 

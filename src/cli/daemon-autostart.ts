@@ -3,6 +3,7 @@
  * folder that is taken, and its starter then waits for the first.
  */
 import { type ChildProcess, spawn } from "node:child_process";
+import { constants } from "node:fs";
 import { type FileHandle, mkdir, open } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -27,6 +28,8 @@ const POLL_MS = 25;
 /** Of a log that may be long, what is read for a message; its last lines are shown. */
 const LOG_TAIL_BYTES = 4096;
 const LOG_TAIL_LINES = 5;
+/** No link is followed: the folder may be that of the ordinary user that the daemon becomes. */
+const LOG_FLAGS = constants.O_RDWR | constants.O_APPEND | constants.O_CREAT | constants.O_NOFOLLOW;
 
 const START_NOTICE = "no daemon is running: started one";
 const STOP_NOTICE = "it stops after 5 minutes without sandboxes or requests";
@@ -98,7 +101,7 @@ async function openLog(data: string): Promise<{ readonly handle: FileHandle; rea
 	const hostPath = join(data, "daemon.log");
 	try {
 		await mkdir(data, { recursive: true, mode: 0o700 });
-		return { handle: await open(hostPath, "a+", 0o600), hostPath };
+		return { handle: await open(hostPath, LOG_FLAGS, 0o600), hostPath };
 	} catch (error) {
 		throw new ShaleError("unavailable", `no daemon is running, and none can be started: ${String(error)}`, {
 			hint: "Start one as root: shale serve",

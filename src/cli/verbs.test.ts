@@ -144,7 +144,11 @@ test("stop and start try every sandbox, and extend sets its end", async () => {
 	assert.equal((await shale(["ls", "-q", "--state", "stopped"], { url })).stdout.toString(), "a\nb\n");
 	assert.deepEqual(said(await shale(["start", "a"], { url })), [0, "a\n", ""]);
 	assert.equal(daemon.sandboxes.get("a")?.state, "running");
-	assert.deepEqual(said(await shale(["extend", "a", "250ms"], { url })), [0, "2026-01-01T00:00:00.250Z\n", ""]);
+	assert.deepEqual(said(await shale(["extend", "a", "250ms"], { url })), [
+		0,
+		"2026-01-01T00:00:00.250Z\n",
+		"",
+	]);
 	assert.deepEqual(said(await shale(["extend", "name-a", "never"], { url })), [0, "never\n", ""]);
 	assert.deepEqual(daemon.requests.at(-1)?.body, { lifetimeMs: null });
 	assert.equal((await shale(["extend", "a", "soon"], { url })).exitCode, 2);
@@ -154,7 +158,9 @@ test("create passes lifetime, idle time and what the end is", async () => {
 	await using daemon = await FakeDaemon.start();
 	const flags = ["--lifetime", "1h", "--idle", "10m", "--on-expiry", "stop", "--upper", "disk"];
 	assert.equal((await shale(["create", ...flags], { url: daemon.url })).exitCode, 0);
-	assert.deepEqual(daemon.requests.at(-1)?.body, {
+	const { id, ...asked } = daemon.requests.at(-1)?.body ?? {};
+	assert.match(String(id), /^sb-/);
+	assert.deepEqual(asked, {
 		upper: "disk",
 		lifetimeMs: 3_600_000,
 		idleTimeoutMs: 600_000,

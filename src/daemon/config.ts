@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { parse } from "smol-toml";
 import { z } from "zod";
 import { errnoCode, ShaleError } from "../lib/errors.ts";
+import { SERVICE_USER_PATTERN } from "./service-user.ts";
 
 const absolutePath = z.string().regex(/^\/[^\0]*$/, "must be an absolute path");
 
@@ -18,6 +19,13 @@ export const SETTINGS = {
 	token: { env: "SHALE_TOKEN", schema: z.string().min(16, "must have at least 16 characters").optional() },
 	data: { env: "SHALE_DATA", schema: absolutePath.default("/var/lib/shale") },
 	run: { env: "SHALE_RUN", schema: absolutePath.default("/run/shale") },
+	user: {
+		env: "SHALE_USER",
+		schema: z.coerce
+			.string()
+			.regex(SERVICE_USER_PATTERN, "must be a name or a uid, with or without :gid")
+			.optional(),
+	},
 	log: {
 		env: "SHALE_LOG",
 		schema: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).default("info"),
@@ -52,6 +60,7 @@ const configSchema = z.strictObject({
 	token: SETTINGS.token.schema,
 	data: SETTINGS.data.schema,
 	run: SETTINGS.run.schema,
+	user: SETTINGS.user.schema,
 	log: SETTINGS.log.schema,
 	idsStart: SETTINGS.idsStart.schema,
 	defaultLayers: SETTINGS.defaultLayers.schema,

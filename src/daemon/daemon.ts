@@ -1,8 +1,5 @@
 /** The daemon: opens its parts in order, serves, and closes them in reverse. */
-import { createHash } from "node:crypto";
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
-import { ID_RANGE_SIZE } from "../backends/namespace/launch-plan.ts";
 import { NamespaceBackend } from "../backends/namespace/namespace-backend.ts";
 import { probeIdMapping } from "../backends/namespace/probe.ts";
 import { BackendRegistry } from "../backends/registry.ts";
@@ -11,8 +8,7 @@ import { type LayerStore, openLayerStore } from "../layers/store.ts";
 import { type CleanupStack, withCleanup } from "../lib/cleanup.ts";
 import type { Log } from "../lib/log.ts";
 import { packageRoot } from "../lib/package-root.ts";
-import { detectCgroups, parentsOf, prepareCgroups } from "../linux/cgroups.ts";
-import { ResidentJailer } from "../linux/resident-jailer.ts";
+import { type Clock, openClock } from "../linux/clock.ts";
 import { EventLog } from "../sandbox/events.ts";
 import { readMachine } from "../sandbox/machine.ts";
 import { layerSource } from "../sandbox/resource-sources.ts";
@@ -25,13 +21,14 @@ import { LayerCatalogue } from "./layer-catalogue.ts";
 import { listen } from "./listen.ts";
 import { findNativePrograms } from "./native-programs.ts";
 import { createOperations } from "./operations.ts";
+import { countSlots, openPrivileged, type Privileged } from "./privileged.ts";
 
 export interface RunningDaemon {
 	readonly url: string;
 	/** Resolves when a part that the daemon cannot go on without has died. */
 	readonly failed: Promise<Error>;
-	/** Destroys all sandboxes and gives everything back. */
-	stop(): Promise<void>;
+	/** Gives everything back but the sandboxes, which live on. Resolves with how many do. */
+	stop(): Promise<number>;
 }
 
 export interface DaemonOptions {
@@ -39,10 +36,9 @@ export interface DaemonOptions {
 	readonly log: Log;
 	/** Called when it has been idle this long, see idle-exit.ts. */
 	readonly idleExit?: { readonly afterMs: number; readonly onIdle: () => void } | undefined;
+	/** Default: the host's. */
+	readonly clock?: Clock;
 }
-
-/** Ends of user-namespace ids below 2^31: some programs take uids as signed numbers. */
-const LAST_ID = 0x7fff_ffff;
 
 export function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
 	return withCleanup(
@@ -51,15 +47,16 @@ export function startDaemon(options: DaemonOptions): Promise<RunningDaemon> {
 	);
 }
 
-async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupStack): Promise<RunningDaemon> {
+async function open(options: DaemonOptions, cleanup: CleanupStack): Promise<RunningDaemon> {
+	const { config, log, idleExit, clock = openClock() } = options;
 	const paths = daemonPaths(config);
-	for (const folder of [paths.uppers, paths.jailer, paths.sockets])
-		await mkdir(folder, { recursive: true, mode: 0o700 });
-	// The database first: its lock keeps a second daemon from touching anything.
+	const privileged = await openPrivileged({ config, log }, cleanup);
+	const { jailer, cgroups } = privileged;
+	// The database before all else: its lock keeps a second daemon from touching anything.
 	const store = new SandboxStore(paths.database);
 	cleanup.add(() => store.close());
 	const layerStore = await openLayerStore(paths.layers);
-	const { jailer, mounts, backend } = await openBackend({ config, layerStore, log }, cleanup);
+	const { mounts, backend } = await openBackend({ config, layerStore, log, privileged }, cleanup);
 	const host = hostReadings(config);
 	const layers = new LayerCatalogue({
 		store: layerStore,
@@ -73,22 +70,26 @@ async function open({ config, log, idleExit }: DaemonOptions, cleanup: CleanupSt
 		store,
 		layers,
 		backends: new BackendRegistry(backend),
-		slots: Math.floor((LAST_ID - config.idsStart) / ID_RANGE_SIZE),
+		slots: countSlots(config),
 		machine: readMachine(config.data),
 		log,
+		clock,
 		events,
 		admission: { thresholds: config, host },
 		resources: [layerSource(layerStore)],
 	});
 	cleanup.add(() => sandboxes.close());
-	const operations = createOperations({ sandboxes, layers, backends: [backend], events, log });
+	const operations = createOperations({ sandboxes, layers, backends: [backend], cgroups, events, log });
 	const isBusy = () => sandboxes.count > 0 || layers.isBuilding;
 	const server = await listen({ config, operations, log, idleExit, isBusy });
 	cleanup.add(() => server.close());
 	return {
 		url: server.url,
-		failed: jailer.closed.then(() => new Error("the jailer died")),
-		stop: () => close(cleanup, log),
+		failed: jailer.closed.then(() => jailer.failure ?? new Error("the jailer has ended")),
+		async stop() {
+			await close(cleanup, log);
+			return sandboxes.count;
+		},
 	};
 }
 
@@ -96,40 +97,30 @@ interface BackendNeeds {
 	readonly config: Config;
 	readonly layerStore: LayerStore;
 	readonly log: Log;
+	readonly privileged: Privileged;
 }
 
-/** The jailer, the layers that it mounts, and the backend that is made of both. */
-async function openBackend({ config, layerStore, log }: BackendNeeds, cleanup: CleanupStack) {
-	const paths = daemonPaths(config);
-	const { jailer: jailerPath, agent: agentPath, emptyImage: emptyImageHostPath } = findNativePrograms();
-	const cgroups = await prepareCgroups(await detectCgroups({ parent: cgroupParent(config.data) }));
-	const jailer = await ResidentJailer.start({
-		jailerPath,
-		agentPath,
-		runDir: paths.jailer,
-		allow: [config.run, paths.uppers],
-		cgroups: [...parentsOf(cgroups)],
-		onDeath: (error) => log.error({ err: error }, "the jailer died"),
-	});
-	cleanup.add(() => jailer.close());
+/** The layers that the jailer mounts, and the backend that is made of both. */
+async function openBackend(
+	{ config, layerStore, log, privileged: { jailer, cgroups } }: BackendNeeds,
+	cleanup: CleanupStack,
+) {
+	const { sockets, uppers, layers } = daemonPaths(config);
 	const mounts = new LayerMounts((ops) => jailer.run(ops), { store: layerStore });
-	const { idsStart, run: runHostPath } = config;
-	const backend = new NamespaceBackend({
+	const { idsStart } = config;
+	const { emptyImage: emptyImageHostPath } = findNativePrograms();
+	const idMapping = await probeIdMapping({
 		jailer,
-		mounts,
 		cgroups,
-		folders: { sockets: paths.sockets, uppers: paths.uppers, layers: paths.layers, run: config.run },
+		emptyImageHostPath,
+		folderHostPath: uppers,
 		idsStart,
-		idMapping: await probeIdMapping({ jailer, cgroups, emptyImageHostPath, runHostPath, idsStart }),
-		log,
+		isNeeded: config.user !== undefined,
 	});
+	const folders = { sockets, uppers, layers, run: config.run };
+	const backend = new NamespaceBackend({ jailer, mounts, cgroups, folders, idsStart, idMapping, log });
 	cleanup.add(() => backend.close());
-	return { jailer, mounts, backend };
-}
-
-/** Two daemons on one host never touch each other's cgroups: each has a parent named after its data folder. */
-function cgroupParent(dataHostPath: string): string {
-	return join("shale", createHash("sha256").update(dataHostPath).digest("hex").slice(0, 12));
+	return { mounts, backend };
 }
 
 async function close(cleanup: CleanupStack, log: Log): Promise<void> {

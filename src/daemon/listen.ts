@@ -1,11 +1,15 @@
 /** Puts the API on its address, and notes every request for the idle exit. */
 import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
 import { createApi, createApiServer } from "../api/create-api.ts";
 import type { Daemon } from "../api/daemon-operations.ts";
 import { errnoCode, ShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
 import type { Config } from "./config.ts";
 import { startIdleExit } from "./idle-exit.ts";
+
+/** For the last answers of a server that stops, which tell the clients why. */
+const LAST_ANSWERS_MS = 250;
 
 export interface ListenOptions {
 	readonly config: Config;
@@ -47,6 +51,7 @@ export async function listen({
 			api.close();
 			const closed = once(server, "close");
 			server.close();
+			await Promise.race([closed, sleep(LAST_ANSWERS_MS, undefined, { ref: false })]);
 			server.closeAllConnections();
 			await closed;
 		},

@@ -10,19 +10,21 @@ export interface ServeOptions {
 	readonly idleExitMs?: number | undefined;
 	/** Called once it takes requests. */
 	readonly onReady: (url: string) => void;
+	/** Called when it has stopped, with how many sandboxes live on. */
+	readonly onStopped: (living: number) => void;
 }
 
 /** A second signal during the stop ends the process at once. */
 const STOP_SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 /** Resolves with the exit code when the daemon has stopped; throws when it cannot start. */
-export async function serve({ config, idleExitMs, onReady }: ServeOptions): Promise<number> {
+export async function serve({ config, idleExitMs, onReady, onStopped }: ServeOptions): Promise<number> {
 	const log = createLog(config.log);
 	let asked: (reason: string) => void = () => undefined;
 	const stopAsked = new Promise<string>((resolve) => {
 		asked = resolve;
 	});
-	// A fault in one request must not take the others' sandboxes along.
+	// A fault in one request must not take the others along.
 	process.on("unhandledRejection", (error) => log.error({ err: error }, "a rejection that nobody handled"));
 	for (const signal of STOP_SIGNALS) process.once(signal, () => asked(signal));
 	const idleExit =
@@ -33,7 +35,9 @@ export async function serve({ config, idleExitMs, onReady }: ServeOptions): Prom
 	const reason = await Promise.race([stopAsked, daemon.failed]);
 	if (reason instanceof Error) log.fatal({ err: reason }, "the daemon cannot go on");
 	else log.info({ reason }, "stopping");
-	await daemon.stop();
+	const living = await daemon.stop();
+	log.info({ living }, "stopped");
+	onStopped(living);
 	// Lets the log's last lines out.
 	await sleep(0);
 	return reason instanceof Error ? 1 : 0;

@@ -107,11 +107,25 @@ export class ShaleError extends Error {
 	}
 }
 
-/** The error as a ShaleError: itself, or `internal` around anything else. */
+/** What the kernel says when the host is short of something, errno(3): no fault of Shale's, and it may pass. */
+const HOST_FAILURES: Readonly<Record<string, { readonly code: ErrorCode; readonly hint: string }>> = {
+	ENOSPC: { code: "resource_exhausted", hint: "The disk is full: free some space." },
+	EDQUOT: { code: "resource_exhausted", hint: "The disk quota is used up: free some space." },
+	EMFILE: {
+		code: "resource_exhausted",
+		hint: "The daemon may open no more files: raise its limit (nofile).",
+	},
+	ENFILE: { code: "resource_exhausted", hint: "The host has no more open files left: sysctl fs.file-max." },
+	ENOMEM: { code: "resource_exhausted", hint: "The host is out of memory." },
+	EROFS: { code: "unavailable", hint: "The file system is mounted read-only." },
+};
+
+/** The error as a ShaleError: itself, what the host is short of, or `internal` around anything else. */
 export function toShaleError(error: unknown): ShaleError {
 	if (error instanceof ShaleError) return error;
 	const message = error instanceof Error ? error.message : String(error);
-	return new ShaleError("internal", message, { cause: error });
+	const { code, hint } = HOST_FAILURES[errnoCode(error) ?? ""] ?? {};
+	return new ShaleError(code ?? "internal", message, { ...(hint && { hint }), cause: error });
 }
 
 /** The `code` of a Node system error (`ENOENT`, …), or undefined for any other value. */

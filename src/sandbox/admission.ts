@@ -120,6 +120,7 @@ interface Readings {
 	readonly memoryMiB: number;
 	readonly diskMiB: number;
 	readonly processes: number;
+	/** Of those that are switched on and that the kernel tells. */
 	readonly pressures: Readonly<Record<"memory" | "io" | "cpu", number | undefined>>;
 }
 
@@ -189,12 +190,17 @@ export class Admission {
 
 	#read(): Readings {
 		if (this.#readings && this.#now() - this.#readAt < READING_MS) return this.#readings;
-		const { host } = this.#options;
+		const { host, thresholds } = this.#options;
+		const { maxMemoryPressure, maxIoPressure, maxCpuPressure } = thresholds;
 		this.#readings = {
 			memoryMiB: host.memoryMiB(),
 			diskMiB: host.diskMiB(),
 			processes: host.processes(),
-			pressures: { memory: host.pressure("memory"), io: host.pressure("io"), cpu: host.pressure("cpu") },
+			pressures: {
+				memory: maxMemoryPressure === 100 ? undefined : host.pressure("memory"),
+				io: maxIoPressure === 100 ? undefined : host.pressure("io"),
+				cpu: maxCpuPressure === 100 ? undefined : host.pressure("cpu"),
+			},
 		};
 		this.#readAt = this.#now();
 		this.#unseen = [];
@@ -262,7 +268,7 @@ function measurePressures(thresholds: Thresholds, { pressures }: Readings): Meas
 		] as const
 	).flatMap(([resource, setting, pressure, what]) => {
 		const most = thresholds[setting];
-		if (most === 100 || pressure === undefined) return [];
+		if (pressure === undefined) return [];
 		const told = `${what} ${pressure} % of the time, and ${most} % is the most`;
 		return [{ resource, available: 100 - pressure, threshold: 100 - most, what: told, setting }];
 	});

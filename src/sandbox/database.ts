@@ -105,7 +105,7 @@ const FAILURES: Readonly<Record<number, Failure>> = {
 	11: { code: "unavailable", hint: damageHint },
 	// SQLITE_FULL
 	13: {
-		code: "unavailable",
+		code: "resource_exhausted",
 		hint: () =>
 			"The disk of the data folder is full: free some, for example by shale rm of what is not needed.",
 	},

@@ -218,9 +218,9 @@ describe("SandboxStore", () => {
 		});
 	}
 
-	for (const [title, fault, hint] of [
-		["cannot be written any more", "PRAGMA query_only = ON", /cannot be written/],
-		["is full", "PRAGMA max_page_count = 1", /The disk of the data folder is full/],
+	for (const [title, code, fault, hint] of [
+		["cannot be written any more", "unavailable", "PRAGMA query_only = ON", /cannot be written/],
+		["is full", "resource_exhausted", "PRAGMA max_page_count = 1", /The disk of the data folder is full/],
 	] as const) {
 		it(`that ${title} refuses with the reason, changes nothing, and goes on afterwards`, () => {
 			store.insert(stored("a", {}, 0));
@@ -229,7 +229,7 @@ describe("SandboxStore", () => {
 				() => {
 					for (let n = 1; n < 100; n++) store.insert(stored(`s${n}`, { env: { A: "x".repeat(4000) } }, n));
 				},
-				{ code: "unavailable", hint },
+				{ code, hint },
 			);
 			const before = store.listLiving();
 			database.exec("PRAGMA query_only = OFF; PRAGMA max_page_count = 10000");

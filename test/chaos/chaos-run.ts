@@ -4,10 +4,10 @@
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { takeInventory, waitForNoLeaks } from "../support/leaks.ts";
+import { type KillKind, ServedDaemon } from "../support/served-daemon.ts";
 import { checkKept, type KeptSandbox, runCycle } from "./cycle.ts";
 import { PatientClient } from "./patient-client.ts";
 import { createRandom, type Random } from "./random.ts";
-import { type KillKind, ServedDaemon } from "./served-daemon.ts";
 
 export const CHAOS_LAYERS = ["000-base-debian"] as const;
 
@@ -45,10 +45,11 @@ const MAX_VIOLATIONS = 20;
 
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
 	const startedAt = Date.now();
+	const daemon = await ServedDaemon.prepare({ layers: CHAOS_LAYERS });
 	const before = takeInventory();
-	const daemon = await ServedDaemon.start(CHAOS_LAYERS);
 	const run = new ChaosRun(daemon, options);
 	try {
+		await daemon.start();
 		await Promise.race([run.work(), daemon.failed]);
 	} catch (error) {
 		run.violations.push(String(error));

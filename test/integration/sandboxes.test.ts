@@ -3,6 +3,7 @@ import { execFileSync } from "node:child_process";
 import { copyFileSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { findAgent } from "../support/agents.ts";
 import { startTestDaemon, TEST_LAYERS, type TestDaemon } from "../support/daemon.ts";
 import { missingIdMapping } from "../support/id-mapping.ts";
 import { missingLayers } from "../support/layers.ts";
@@ -19,6 +20,17 @@ describe("sandboxes", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, 
 	after(() => daemon?.stop());
 
 	const post = (body: unknown) => daemon.request("POST", "/v1/sandboxes", body);
+
+	/** `undefined`: until there is none. */
+	async function waitForState(id: string, state: string | undefined): Promise<void> {
+		let seen: unknown;
+		for (let n = 0; n < 200; n++) {
+			seen = (await daemon.request("GET", `/v1/sandboxes/${id}`)).json.state;
+			if (seen === state) return;
+			await new Promise((resolve) => setTimeout(resolve, 20));
+		}
+		assert.fail(`${id} is ${seen}, and never ${state}`);
+	}
 
 	it("are created with the client's id, inspected, listed by label, and destroyed twice", async () => {
 		const created = await post({
@@ -44,10 +56,10 @@ describe("sandboxes", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, 
 		await daemon.create({ id: "twin", name: "twin-name" });
 		const answers = [await post({ id: "twin" }), await post({ name: "twin-name" })];
 		assert.deepEqual(
-			answers.map(({ status, json }) => [status, json.code]),
+			answers.map(({ status, json }) => [status, json.code, json.details]),
 			[
-				[409, "conflict"],
-				[409, "conflict"],
+				[409, "conflict", { taken: "id", id: "twin" }],
+				[409, "conflict", { taken: "name", id: "twin" }],
 			],
 		);
 		await daemon.request("DELETE", "/v1/sandboxes/twin");
@@ -55,10 +67,85 @@ describe("sandboxes", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, 
 		await daemon.request("DELETE", "/v1/sandboxes/twin");
 	});
 
-	it("of the same id asked for at once are made once", async () => {
+	it("of the same request are made once, also when it is sent again at once", async () => {
 		const answers = await Promise.all(Array.from({ length: 5 }, () => post({ id: "race" })));
-		assert.deepEqual(answers.map(({ status }) => status).sort(), [201, 409, 409, 409, 409]);
+		for (const { status, json } of answers) {
+			assert.equal(status, 201, JSON.stringify(json));
+			assert.deepEqual(json, answers[0]?.json);
+		}
 		await daemon.request("DELETE", "/v1/sandboxes/race");
+	});
+
+	it("keep what was written on their disk upper over a stop and a start, and nothing else", async () => {
+		const before = takeInventory();
+		await daemon.create({ id: "kept", upper: "disk", limits: { diskMiB: 64 } });
+		await daemon.exec("kept", ["sh", "-c", "echo one > /note; chown 1000:1000 /note; (sleep 1000 &)"]);
+		for (let round = 0; round < 3; round++) {
+			const stopped = await daemon.request("POST", "/v1/sandboxes/kept/stop");
+			assert.deepEqual([stopped.status, stopped.json.state], [200, "stopped"]);
+			const refused = await daemon.request("POST", "/v1/sandboxes/kept/exec", { argv: ["true"] });
+			assert.deepEqual([refused.status, refused.json.hint], [409, "Start it: shale start"]);
+			const started = await daemon.request("POST", "/v1/sandboxes/kept/start");
+			assert.deepEqual([started.status, started.json.state], [200, "running"], JSON.stringify(started.json));
+			const { stdout } = await daemon.exec("kept", ["sh", "-c", "cat /note; stat -c %u /note; pgrep sleep"]);
+			assert.equal(stdout, "one\n1000\n");
+		}
+		await daemon.request("POST", "/v1/sandboxes/kept/stop");
+		assert.equal((await daemon.request("DELETE", "/v1/sandboxes/kept")).status, 204);
+		assert.deepEqual(await waitForNoLeaks(before), []);
+	});
+
+	it("with a tmpfs upper are not stopped", async () => {
+		const id = await daemon.create();
+		const { status, json } = await daemon.request("POST", `/v1/sandboxes/${id}/stop`);
+		assert.equal(status, 409);
+		assert.match(String(json.hint), /upper "disk"/);
+		assert.equal((await daemon.exec(id, ["echo", "on"])).stdout, "on\n");
+		await daemon.request("DELETE", `/v1/sandboxes/${id}`);
+	});
+
+	it("that failed on a disk upper are started again with what was written", async () => {
+		const id = await daemon.create({ upper: "disk", limits: { diskMiB: 64 } });
+		await daemon.exec(id, ["sh", "-c", "echo kept > /note; sync"]);
+		process.kill(findAgent(id), "SIGKILL");
+		await waitForState(id, "failed");
+		assert.equal((await daemon.request("POST", `/v1/sandboxes/${id}/start`)).json.state, "running");
+		assert.equal((await daemon.exec(id, ["cat", "/note"])).stdout, "kept\n");
+		await daemon.request("DELETE", `/v1/sandboxes/${id}`);
+	});
+
+	it("end with their lifetime, when they are idle, and not while they are used", async () => {
+		await daemon.create({ id: "short", lifetimeMs: 700 });
+		await daemon.create({ id: "idle", idleTimeoutMs: 700 });
+		await daemon.create({ id: "used", idleTimeoutMs: 700 });
+		await daemon.create({ id: "longer", lifetimeMs: 700 });
+		const extended = await daemon.request("POST", "/v1/sandboxes/longer/extend", { lifetimeMs: 60_000 });
+		assert.equal(extended.status, 200);
+		// Longer than its idle time, and without a word.
+		const using = daemon.exec("used", ["sh", "-c", "sleep 1.5; echo done"]);
+		await waitForState("short", undefined);
+		await waitForState("idle", undefined);
+		assert.equal((await using).stdout, "done\n");
+		assert.equal((await daemon.request("GET", "/v1/sandboxes/longer")).json.state, "running");
+		await waitForState("used", undefined);
+		await daemon.request("DELETE", "/v1/sandboxes/longer");
+	});
+
+	it("are stopped at their end when that was asked for", async () => {
+		await daemon.create({
+			id: "ends",
+			upper: "disk",
+			limits: { diskMiB: 64 },
+			lifetimeMs: 500,
+			onExpiry: "stop",
+		});
+		await waitForState("ends", "stopped");
+		const { json } = await daemon.request("GET", "/v1/sandboxes/ends");
+		assert.deepEqual([json.reason, json.expiresAt], ["its lifetime ended", null]);
+		await daemon.request("DELETE", "/v1/sandboxes/ends");
+		const refused = await post({ onExpiry: "stop", lifetimeMs: 500 });
+		assert.equal(refused.status, 400);
+		assert.match(String(refused.json.message), /^onExpiry: /);
 	});
 
 	for (const [title, body, message] of [
@@ -139,12 +226,8 @@ describe("sandboxes", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, 
 		const id = await daemon.create();
 		const { json } = await daemon.request("GET", `/v1/sandboxes/${id}/processes`);
 		assert.deepEqual(json, { processes: [] });
-		const agent = execFileSync("pgrep", ["--newest", "--full", "^shale-agent"], { encoding: "utf8" }).trim();
-		process.kill(Number(agent), "SIGKILL");
-		for (let n = 0; n < 50; n++) {
-			if ((await daemon.request("GET", `/v1/sandboxes/${id}`)).json.state === "failed") break;
-			await new Promise((resolve) => setTimeout(resolve, 20));
-		}
+		process.kill(findAgent(id), "SIGKILL");
+		await waitForState(id, "failed");
 		const failed = await daemon.request("GET", `/v1/sandboxes/${id}`);
 		assert.equal(failed.json.state, "failed");
 		assert.match(String(failed.json.reason), /SIGKILL/);

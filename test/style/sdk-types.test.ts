@@ -4,6 +4,7 @@ import type * as sdk from "../../sdk/src/index.ts";
 import type { DoctorReport, Recipe, Version } from "../../src/api/daemon-operations.ts";
 import type { LayerManifest } from "../../src/layers/manifest.ts";
 import type { SandboxEvent } from "../../src/sandbox/events.ts";
+import type * as files from "../../src/sandbox/file-types.ts";
 import type { GarbageReport } from "../../src/sandbox/inventory.ts";
 import type * as core from "../../src/sandbox/types.ts";
 
@@ -18,6 +19,9 @@ test("the SDK's types are those of the core", () => {
 	true satisfies Same<sdk.ProcessExit, core.ProcessExit>;
 	true satisfies Same<sdk.SandboxStats, core.SandboxStats>;
 	true satisfies Same<sdk.TerminalSize, core.TerminalSize>;
+	true satisfies Same<sdk.FileInfo, files.FileInfo>;
+	true satisfies Same<sdk.FileList, files.FileList>;
+	true satisfies Same<sdk.FileEvent, files.FileEvent>;
 	true satisfies Same<sdk.Recipe, Recipe>;
 	true satisfies Same<sdk.DoctorReport, DoctorReport>;
 	true satisfies Same<sdk.DaemonVersion, Version>;

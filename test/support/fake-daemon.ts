@@ -36,7 +36,6 @@ export class FakeDaemon {
 	holdCreate: Promise<void> | undefined;
 	readonly #server: Server;
 	readonly #runs = new Map<string, Run>();
-	#runCount = 0;
 
 	private constructor(server: Server) {
 		this.#server = server;
@@ -136,6 +135,7 @@ export class FakeDaemon {
 		const sandbox = this.sandboxes.get(id);
 		if (!sandbox)
 			return reply(404, { code: "not_found", message: `there is no sandbox ${id}`, hint: "See ls." });
+		if (sub === "exec" && this.#runs.has(String(body?.id))) return reply(404, FORGOTTEN);
 		if (sub === "exec") return this.#stream(body ?? {}, response);
 		if (sub === "plan") return response.end("clone user mount\n");
 		if (sub === "stats") return reply(200, STATS);
@@ -220,7 +220,8 @@ export class FakeDaemon {
 		},
 	): unknown {
 		const info = (id: string, argv: unknown): Json => ({ ...PROCESS, id, argv });
-		if (method === "POST" && call.subId === "") return call.reply(201, info("p-1", call.body?.argv));
+		if (method === "POST" && call.subId === "")
+			return call.reply(201, info(String(call.body?.id), call.body?.argv));
 		if (method === "GET" && call.subId === "")
 			return call.reply(200, { processes: [info("p-1", ["sleep", "1"])] });
 		if (call.action === "signal") {
@@ -229,6 +230,7 @@ export class FakeDaemon {
 		}
 		if (call.action === "output") {
 			const events = [
+				{ type: "dropped", stream: "stdout", bytes: 10, offset: 0 },
 				{ type: "stdout", offset: 10, text: "kept\n" },
 				{ type: "stderr", offset: 0, text: "warned\n" },
 				{ type: "end" },
@@ -238,8 +240,9 @@ export class FakeDaemon {
 		return method === "DELETE" ? call.reply(204) : call.reply(200, info(call.subId, ["sleep", "1"]));
 	}
 
-	#start(argv: readonly string[], send: Sender): Run {
-		const id = `p-${++this.#runCount}`;
+	#start(request: Json, send: Sender): Run {
+		const argv = request.argv as string[];
+		const id = String(request.id);
 		const offsets = { stdout: 0, stderr: 0 };
 		const run: Run = {
 			argv,
@@ -267,7 +270,7 @@ export class FakeDaemon {
 			},
 		};
 		this.#runs.set(id, run);
-		send.event({ type: "started", processId: id, guestPid: 7 });
+		send.event({ type: "started", processId: id, guestPid: 7, stdinOffset: 0 });
 		const program = PROGRAMS[argv[0] ?? ""];
 		if (program) void program(run);
 		else
@@ -280,7 +283,7 @@ export class FakeDaemon {
 	#stream(body: Json, response: ServerResponse): void {
 		response.writeHead(200, { "Content-Type": "application/x-ndjson" });
 		const event = (value: Json): boolean => response.write(`${JSON.stringify(value)}\n`);
-		const run = this.#start(body.argv as string[], {
+		const run = this.#start(body, {
 			event,
 			async output(stream, offset, bytes) {
 				const data = isUtf8(bytes) ? { text: bytes.toString() } : { base64: bytes.toString("base64") };
@@ -299,9 +302,10 @@ export class FakeDaemon {
 	#session(webSocket: WebSocket): void {
 		const event = (value: Json): void => webSocket.send(JSON.stringify(value));
 		let run: Run | undefined;
+		let stdinOffset = 0;
 		const begin = (request: Json): Run => {
 			this.requests.push({ method: "WS", path: "", headers: {}, body: request });
-			return this.#start(request.argv as string[], {
+			return this.#start(request, {
 				event,
 				async output(stream, offset, bytes) {
 					const header = Buffer.alloc(9);
@@ -321,10 +325,15 @@ export class FakeDaemon {
 		webSocket.on("message", (data: RawData, isBinary) => {
 			if (isBinary) {
 				run?.onStdin(data as Buffer);
+				stdinOffset += (data as Buffer).length;
+				event({ type: "stdin", offset: stdinOffset });
 				return;
 			}
 			const message: Json = JSON.parse(String(data));
-			if (!run) run = begin(message);
+			if (!run && this.#runs.has(String(message.id))) {
+				event({ type: "error", ...FORGOTTEN });
+				webSocket.close(1008);
+			} else if (!run) run = begin(message);
 			else if (message.type === "stdin_close") run.onStdin(undefined);
 			else if (message.type === "signal") run.onSignal(String(message.signal));
 			else this.requests.push({ method: "WS", path: "", headers: {}, body: message });
@@ -347,6 +356,9 @@ async function drained(response: ServerResponse): Promise<void> {
 	settled.abort();
 	await Promise.allSettled(events);
 }
+
+/** Nothing is kept of runs: a client that comes back finds nothing to follow. */
+const FORGOTTEN = { code: "not_found", message: "the run is forgotten" };
 
 interface Sender {
 	readonly event: (event: Json) => void;
@@ -373,6 +385,7 @@ const PROCESS = {
 	guestPid: 7,
 	state: "exited",
 	terminal: false,
+	stdinEnd: null,
 	startedAt: "2026-01-01T00:00:00.000Z",
 	endedAt: "2026-01-01T00:00:01.000Z",
 	exitCode: 0,

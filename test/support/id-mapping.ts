@@ -28,7 +28,7 @@ async function probe(): Promise<IdMapping> {
 	const { jailer: jailerPath, agent: agentPath, emptyImage: emptyImageHostPath } = findNativePrograms();
 	const jailer = await Jailer.start({ jailerPath, agentPath, runDir });
 	try {
-		return await probeIdMapping({ jailer, emptyImageHostPath, runHostPath: runDir, idsStart: IDS_START });
+		return await probeIdMapping({ jailer, emptyImageHostPath, folderHostPath: runDir, idsStart: IDS_START });
 	} finally {
 		await jailer.close();
 		rmSync(runDir, { recursive: true });

@@ -19,6 +19,8 @@ export interface ShaleOptions {
 	readonly env?: Readonly<Record<string, string>>;
 	/** What to run; default: the sources. */
 	readonly program?: readonly [string, ...string[]];
+	/** Shell commands that prepare the machine for it, in a mount namespace of its own. */
+	readonly setup?: string;
 	readonly stdin?: string | Uint8Array;
 	/** Called with the process, and each time stderr or stdout has grown. */
 	readonly onOutput?: (child: ChildProcess, stdout: string) => void;
@@ -27,8 +29,9 @@ export interface ShaleOptions {
 const DEADLINE_MS = 20_000;
 
 export async function shale(args: readonly string[], options: ShaleOptions): Promise<ShaleRun> {
-	const [program, ...first] = options.program ?? [process.execPath, MAIN];
-	const child = spawn(program, [...first, ...args], {
+	const argv = [...(options.program ?? [process.execPath, MAIN]), ...args];
+	const [program, ...first] = options.setup === undefined ? argv : inMountNamespace(options.setup, argv);
+	const child = spawn(program ?? "", first, {
 		// A configuration of the machine that runs the tests is none of theirs.
 		env: {
 			PATH: process.env.PATH,
@@ -50,4 +53,9 @@ export async function shale(args: readonly string[], options: ShaleOptions): Pro
 		([code, name]) => [code, name],
 	);
 	return { exitCode, signal, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString() };
+}
+
+/** The command line that runs `argv` after these shell commands in a mount namespace of its own, under one and the same pid. */
+export function inMountNamespace(setup: string, argv: readonly string[]): readonly string[] {
+	return ["unshare", "--mount", "sh", "-ec", `${setup}\nexec "$@"`, "sh", ...argv];
 }

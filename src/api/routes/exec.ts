@@ -60,8 +60,9 @@ async function execCaptured({ daemon, foregrounds, params, body, context }: Requ
 	const stdin = readStdin(body);
 	const request: ExecSandbox = stdin ? { ...program, stdin } : program;
 	if (resume && body.id !== undefined) await daemon.sandboxes.getProcess(params.id, body.id);
-	const signal = foregrounds.untilClientLeaves(context.req.raw.signal);
-	const result = await daemon.sandboxes.exec(params.id, request, { signal });
+	const result = await foregrounds.during(context.req.raw.signal, (signal) =>
+		daemon.sandboxes.exec(params.id, request, { signal }),
+	);
 	return toResult(result, encoding);
 }
 

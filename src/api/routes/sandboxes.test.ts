@@ -62,6 +62,43 @@ test("get, stats, plan and destroy answer for a sandbox and not for others", asy
 	assert.equal((await expectError(await api.app.request("/v1/sandboxes/sb-2"), 404)).code, "not_found");
 });
 
+test("stop, start and extend answer with the sandbox, and an end is a whole number of ms or none", async () => {
+	const { api, daemon } = createFakeApi();
+	const post = (action: string, body?: unknown) =>
+		api.app.request(`/v1/sandboxes/sb-1/${action}`, body ? postJson(body) : { method: "POST" });
+	const stopped = await expectJson(await post("stop"), 200, sandbox);
+	assert.equal((stopped as { state: string }).state, "stopped");
+	await expectJson(await post("start"), 200, sandbox);
+	await expectJson(await post("extend", { lifetimeMs: 1000 }), 200, sandbox);
+	await expectJson(await post("extend", { lifetimeMs: null }), 200, sandbox);
+	assert.deepEqual(daemon.sandboxes.extended, [1000, null]);
+	for (const body of [
+		{},
+		{ lifetimeMs: 0 },
+		{ lifetimeMs: 1.5 },
+		{ lifetimeMs: "1h" },
+		{ lifetimeMs: 1e15 },
+	]) {
+		assert.match((await expectError(await post("extend", body), 400)).message, /^lifetimeMs: /);
+	}
+	assert.equal(
+		(await expectError(await api.app.request("/v1/sandboxes/sb-2/stop", { method: "POST" }), 404)).code,
+		"not_found",
+	);
+});
+
+test("create takes lifetime, idle time and what the end is", async () => {
+	const { api, daemon } = createFakeApi();
+	const wanted = { lifetimeMs: 60_000, idleTimeoutMs: 5_000, onExpiry: "stop", upper: "disk" };
+	await expectJson(await api.app.request("/v1/sandboxes", postJson(wanted)), 201, sandbox);
+	assert.deepEqual(daemon.sandboxes.created, [wanted]);
+	const error = await expectError(
+		await api.app.request("/v1/sandboxes", postJson({ onExpiry: "sleep" })),
+		400,
+	);
+	assert.match(error.message, /^onExpiry: /);
+});
+
 test("ids that are none are refused, also when encoded", async () => {
 	const { api } = createFakeApi();
 	for (const id of ["..%2Fetc", "A", "a%00", "-a", "%E0%A4%A", "a%2Fb"]) {

@@ -93,7 +93,8 @@ export const SANDBOX_ROUTES: readonly Route[] = [
 		path: "/v1/sandboxes/{id}/extend",
 		tag,
 		summary: "Set the end of a sandbox's lifetime",
-		description: "Counted from now, later or sooner than before. After this answer the old end has no effect.",
+		description:
+			"Counted from now, later or sooner than before. After this answer the old end has no effect.",
 		body: extendSandbox,
 		reply: { status: 200, description: "The sandbox.", json: sandbox },
 		handle: ({ daemon, params, body }) => daemon.sandboxes.extend(params.id, body.lifetimeMs),

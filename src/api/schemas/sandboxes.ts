@@ -60,7 +60,9 @@ export const createSandbox = fields({
 	limits: limits.optional(),
 	upper: upper.optional(),
 	network: z.enum(["none"]).optional(),
-	lifetimeMs: duration.optional().meta({ description: "It ends so long after it began to run. Default: never." }),
+	lifetimeMs: duration
+		.optional()
+		.meta({ description: "It ends so long after it began to run. Default: never." }),
 	idleTimeoutMs: duration
 		.optional()
 		.meta({ description: "It ends after so much time in which nobody used it. Default: never." }),

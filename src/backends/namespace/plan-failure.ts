@@ -15,7 +15,9 @@ const FIXES: Partial<Record<OpName, string>> = {
 	clone:
 		"Allow user namespaces: sysctl user.max_user_namespaces, and on Ubuntu kernel.apparmor_restrict_unprivileged_userns=0.",
 	root_layer: "Linux 6.2 or later maps the owners of squashfs layers.",
-	root_upper_disk: "A kept upper belongs to the slot that it was made with.",
+	listen: "The run folder was removed under the daemon: restart it, and let nothing tidy that folder up.",
+	root_upper_disk:
+		"Load the modules loop and ext4; in a container, give it /dev/loop-control. A kept upper belongs to its first slot.",
 	root_end: "Load the module overlay.",
 	mount: "In a container, unmask /proc and /sys for it: only then may its sandboxes have their own.",
 	seccomp: "Use a kernel with CONFIG_SECCOMP_FILTER.",
@@ -31,7 +33,13 @@ export function toLaunchError(error: unknown, id: string): unknown {
 	});
 }
 
-function codeOf({ errnoName }: PlanError): ErrorCode {
-	if (EXHAUSTED.has(errnoName)) return "resource_exhausted";
-	return MISSING.has(errnoName) ? "unsupported" : "internal";
+function codeOf(error: PlanError): ErrorCode {
+	if (EXHAUSTED.has(error.errnoName)) return "resource_exhausted";
+	if (error.opName === "listen" && error.errnoName === "ENOENT") return "unavailable";
+	return isMissing(error) ? "unsupported" : "internal";
+}
+
+/** Whether the kernel lacks something for good, or forbids it; other failures may pass. */
+export function isMissing({ errnoName }: PlanError): boolean {
+	return MISSING.has(errnoName);
 }

@@ -13,22 +13,22 @@ interface EventsFlags extends OutputFlags {
 	readonly after?: string;
 }
 
-const TYPES = [
-	"sandbox.created",
-	"sandbox.running",
-	"sandbox.stopped",
-	"sandbox.failed",
-	"sandbox.destroyed",
-	"sandbox.expired",
-	"sandbox.extended",
-	"sandbox.adopted",
-	"host.leak",
-] satisfies EventType[];
+const TYPES: Readonly<Record<EventType, true>> = {
+	"sandbox.created": true,
+	"sandbox.running": true,
+	"sandbox.stopped": true,
+	"sandbox.failed": true,
+	"sandbox.destroyed": true,
+	"sandbox.expired": true,
+	"sandbox.extended": true,
+	"sandbox.adopted": true,
+	"host.leak": true,
+};
 
 export function command(): Command {
 	const verb = verbCommand("events", "Shows what happens from now on, until Ctrl-C.")
 		.option("--sandbox <id>", "only of this sandbox")
-		.addOption(new Option("--type <type...>", "only of these types").choices(TYPES))
+		.addOption(new Option("--type <type...>", "only of these types").choices(Object.keys(TYPES)))
 		.option("--after <event>", "go on after the event of this id");
 	return addOutputOption(verb).action(async ({ sandbox, type, after, output }: EventsFlags) => {
 		using interrupts = new Interrupts();

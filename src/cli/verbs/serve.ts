@@ -1,7 +1,7 @@
 /** `shale serve`: the daemon, in the foreground. */
 import type { Command } from "commander";
 import { parseTime, verbCommand } from "../options.ts";
-import { print } from "../output.ts";
+import { notice, print } from "../output.ts";
 
 interface ServeFlags {
 	readonly listen?: string;
@@ -23,6 +23,13 @@ export function command(): Command {
 				idleExitMs: idleExit,
 				// Whoever has closed our stdout does not want the URL; the daemon serves all the same.
 				onReady: (url) => void print(`shale: serving on ${url}\n`).catch(() => undefined),
+				onStopped: (living) => void tellLiving(living).catch(() => undefined),
 			});
 		});
+}
+
+async function tellLiving(living: number): Promise<void> {
+	if (living === 0) return;
+	const subject = living === 1 ? "1 sandbox lives" : `${living} sandboxes live`;
+	await notice(`${subject} on, and the next daemon takes over; to remove all: shale rm --all`);
 }

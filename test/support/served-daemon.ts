@@ -9,8 +9,8 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { linkLayers } from "../support/layers.ts";
-import { MAIN } from "../support/shale.ts";
+import { linkLayers } from "./layers.ts";
+import { inMountNamespace, MAIN } from "./shale.ts";
 
 /** Who is killed: by SIGKILL, except that `upgrade` is a daemon that is asked to stop, as by a new version. */
 export type KillKind = "daemon" | "jailer" | "both" | "upgrade";
@@ -18,8 +18,19 @@ export type KillKind = "daemon" | "jailer" | "both" | "upgrade";
 /** Starts that fail one after the other before nobody believes in the next one any more. */
 const MAX_FAILED_STARTS = 5;
 
+export interface ServedDaemonOptions {
+	readonly layers: readonly string[];
+	/** Settings over those of the test. */
+	readonly env?: Readonly<Record<string, string>>;
+	/**
+	 * Shell commands that prepare the machine for it, in a mount namespace of its own, each time it is started. `$DATA` and
+	 * `$RUN` are its folders.
+	 */
+	readonly setup?: string;
+}
+
 export class ServedDaemon {
-	readonly folder = mkdtempSync(join(tmpdir(), "shale-chaos-"));
+	readonly folder = mkdtempSync(join(tmpdir(), "shale-served-"));
 	readonly url: string;
 	/** Times it was started. */
 	starts = 0;
@@ -28,7 +39,7 @@ export class ServedDaemon {
 	/** Rejects when it cannot be started any more; never resolves. */
 	readonly failed: Promise<never>;
 
-	readonly #layers: readonly string[];
+	readonly #options: ServedDaemonOptions;
 	readonly #logFd: number;
 	#fail: (error: Error) => void = () => undefined;
 	#process: ChildProcess | undefined;
@@ -36,22 +47,46 @@ export class ServedDaemon {
 	#failedStarts = 0;
 	#isOver = false;
 
-	private constructor(port: number, layers: readonly string[]) {
+	private constructor(port: number, options: ServedDaemonOptions) {
 		this.url = `http://127.0.0.1:${port}`;
-		this.#layers = layers;
+		this.#options = options;
 		this.#logFd = openSync(this.logPath, "a");
 		this.failed = new Promise((_, reject) => {
 			this.#fail = reject;
 		});
 		this.failed.catch(() => undefined);
-		linkLayers(join(this.folder, "data", "layers"), layers);
+		linkLayers(join(this.dataHostPath, "layers"), options.layers);
 	}
 
-	static async start(layers: readonly string[]): Promise<ServedDaemon> {
-		const daemon = new ServedDaemon(await findFreePort(), layers);
-		daemon.#spawn();
-		await daemon.serving();
+	/** Makes its folders; nothing runs yet. */
+	static async prepare(options: ServedDaemonOptions): Promise<ServedDaemon> {
+		return new ServedDaemon(await findFreePort(), options);
+	}
+
+	static async start(options: ServedDaemonOptions): Promise<ServedDaemon> {
+		const daemon = await ServedDaemon.prepare(options);
+		await daemon.start();
 		return daemon;
+	}
+
+	/** Returns when it serves. Also after {@link stop}. */
+	async start(): Promise<void> {
+		this.#isOver = false;
+		this.#spawn();
+		await this.serving();
+	}
+
+	get dataHostPath(): string {
+		return join(this.folder, "data");
+	}
+
+	get runHostPath(): string {
+		return join(this.folder, "run");
+	}
+
+	/** Of the one that runs, or of the last. */
+	get pid(): number {
+		return this.#process?.pid ?? 0;
 	}
 
 	get logPath(): string {
@@ -73,6 +108,12 @@ export class ServedDaemon {
 		else if (kind !== "jailer") tryKill(pid, "SIGKILL");
 	}
 
+	/** By SIGTERM; returns when it serves again. */
+	async restart(): Promise<void> {
+		await this.stop();
+		await this.start();
+	}
+
 	/** For good, by SIGTERM. Its sandboxes live on. */
 	async stop(): Promise<void> {
 		this.#isOver = true;
@@ -90,15 +131,21 @@ export class ServedDaemon {
 
 	#spawn(): void {
 		this.starts++;
-		const child = spawn(process.execPath, [MAIN, "serve", "--listen", new URL(this.url).host], {
+		const { layers, setup, env } = this.#options;
+		const argv = [process.execPath, MAIN, "serve", "--listen", new URL(this.url).host];
+		const [program = "", ...args] = setup === undefined ? argv : inMountNamespace(setup, argv);
+		const child = spawn(program, args, {
 			stdio: ["ignore", "pipe", this.#logFd],
 			env: {
 				PATH: process.env.PATH,
+				DATA: this.dataHostPath,
+				RUN: this.runHostPath,
 				SHALE_CONFIG: undefined,
-				SHALE_DATA: join(this.folder, "data"),
-				SHALE_RUN: join(this.folder, "run"),
-				SHALE_DEFAULT_LAYERS: this.#layers.join(","),
+				SHALE_DATA: this.dataHostPath,
+				SHALE_RUN: this.runHostPath,
+				SHALE_DEFAULT_LAYERS: layers.join(","),
 				SHALE_LOG: "info",
+				...env,
 			},
 		});
 		this.#process = child;
