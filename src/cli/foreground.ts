@@ -4,15 +4,16 @@
  * WebSocket session.
  */
 import {
-	type CommandSession,
 	type ProcessExit,
 	type ProcessOptions,
 	type Sandbox,
 	ShaleConnectionError,
 } from "../../sdk/src/index.ts";
 import { type Interrupt, InterruptedError, type Interrupts } from "./interrupts.ts";
+import { NOTICES, toDroppedText } from "./notices.ts";
 import type { ProgramFlags } from "./options.ts";
-import { writeOutput } from "./output.ts";
+import { notice, writeOutput } from "./output.ts";
+import { StdinForwarder } from "./stdin.ts";
 import { enterRawMode, onResize, terminalSize } from "./terminal.ts";
 
 export interface ForegroundProgram {
@@ -42,8 +43,11 @@ async function runStream({ sandbox, argv, options, interrupts }: ForegroundProgr
 		else await sandbox.processes.signal(processId, signal);
 	});
 	return await interrupts.during(forward, async () => {
-		for await (const event of sandbox.commands.stream(argv, { ...options, signal: abort.signal })) {
+		const { onConnection } = NOTICES;
+		const events = sandbox.commands.stream(argv, { ...options, onConnection, signal: abort.signal });
+		for await (const event of events) {
 			if (event.type === "started") processId = event.processId;
+			else if (event.type === "dropped") await notice(toDroppedText(event));
 			else if (event.type === "output") await writeOutput(event.stream, event.data);
 			else if (event.type === "exit") return event;
 		}
@@ -56,6 +60,7 @@ async function runSession(program: ForegroundProgram): Promise<ProcessExit> {
 	const abort = new AbortController();
 	const session = await sandbox.commands.open(argv, {
 		...options,
+		...NOTICES,
 		stdin: flags.interactive,
 		terminal: flags.tty ? terminalSize() : undefined,
 		signal: AbortSignal.any([interrupts.signal, abort.signal]),
@@ -64,7 +69,10 @@ async function runSession(program: ForegroundProgram): Promise<ProcessExit> {
 	const undos: (() => void)[] = [() => session.close()];
 	try {
 		if (flags.tty) undos.push(onResize((size) => session.resize(size)));
-		if (flags.interactive) undos.push(forwardStdin(session));
+		if (flags.interactive) {
+			const stdin = new StdinForwarder(session);
+			undos.push(() => stdin.stop());
+		}
 		if (flags.interactive && flags.tty) undos.push(enterRawMode());
 		return await interrupts.during(forward, async () => {
 			for await (const { stream, data } of session.output()) await writeOutput(stream, data);
@@ -89,32 +97,5 @@ function forwarder(
 		if (count > 2) abort.abort(new InterruptedError(signal));
 		// A program that has just ended cannot be signalled; that the connection is lost, its stream tells.
 		else send(count === 1 ? signal : "SIGKILL").catch(() => undefined);
-	};
-}
-
-/** Our stdin to the program's, no faster than it reads. Returns the undo, after which stdin is closed here. */
-function forwardStdin(session: CommandSession): () => void {
-	const { stdin } = process;
-	let isStopped = false;
-	const onData = (chunk: Uint8Array): void => {
-		stdin.pause();
-		session.write(chunk).then(
-			() => {
-				if (!isStopped) stdin.resume();
-			},
-			// The connection's failure is reported by the session's output.
-			() => undefined,
-		);
-	};
-	const onEnd = (): void => session.closeStdin();
-	stdin.on("data", onData);
-	stdin.on("end", onEnd);
-	stdin.on("error", onEnd);
-	return () => {
-		isStopped = true;
-		stdin.off("data", onData);
-		stdin.off("end", onEnd);
-		stdin.pause();
-		stdin.destroy();
 	};
 }

@@ -189,6 +189,18 @@ function parseMiB(text: string): number {
 	return Math.ceil(bytes / MIB);
 }
 
+/** In bytes. */
+export function parseSize(text: string): number {
+	const bytes = parseBytes(text);
+	if (bytes === undefined) throw new InvalidArgumentError("It is a size in bytes such as 4096 or 64k.");
+	return bytes;
+}
+
+export function parseOffset(text: string): number {
+	if (!/^\d{1,15}$/.test(text)) throw new InvalidArgumentError("It is a number of bytes.");
+	return Number(text);
+}
+
 function parseCount(text: string): number {
 	if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError("It is a whole number.");
 	return Number(text);

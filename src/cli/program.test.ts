@@ -59,7 +59,9 @@ test("run creates a sandbox, prints the program's output and removes the sandbox
 		// Should this verb be killed, the sandbox goes by itself.
 		idleTimeoutMs: 300_000,
 	});
-	assert.deepEqual(exec?.body, { argv: ["echo", "-n", "--", "x"], timeoutMs: 30_000 });
+	const { id: processId, ...program } = exec?.body ?? {};
+	assert.match(String(processId), /^p-[a-z0-9]{12}$/);
+	assert.deepEqual(program, { argv: ["echo", "-n", "--", "x"], timeoutMs: 30_000 });
 	assert.deepEqual(daemon.paths("DELETE"), [`/v1/sandboxes/${id}`]);
 });
 
@@ -85,7 +87,7 @@ for (const flags of [[], ["-i"], ["-t"]]) {
 		for (const [line, expected] of Object.entries(codes)) {
 			const run = await shale(["run", ...flags, "--", ...line.split(" ")], { url: daemon.url });
 			assert.equal(run.exitCode, expected, `${line}: ${run.stderr}`);
-			if (expected === 125) assert.match(run.stderr, /^shale: .+\n$/);
+			if (expected === 125) assert.match(run.stderr, /^(shale: .+\n)+$/);
 		}
 		assert.equal(daemon.sandboxes.size, 0);
 	});
@@ -223,7 +225,7 @@ test("exec finds a sandbox by its id and by its name, with stdin and without", a
 		assert.deepEqual([run.exitCode, run.stderr], [125, "shale: there is no sandbox nobody\nhint: See ls.\n"]);
 	}
 	const detached = await shale(["exec", "-d", "box", "--", "sleep", "1"], { url: daemon.url });
-	assert.equal(detached.stdout.toString(), "p-1\n");
+	assert.match(detached.stdout.toString(), /^p-[0-9a-f]{12}\n$/);
 });
 
 test("a missing -- is explained with the line as it should be", async () => {

@@ -16,6 +16,13 @@ export function onResize(listener: (size: TerminalSize) => void): () => void {
 	return () => process.stdout.off("resize", onChange);
 }
 
+/** Makes a program on a terminal draw itself anew: it hears of a size only when it has changed. */
+export function redraw(resize: (size: TerminalSize) => void): void {
+	const size = terminalSize();
+	resize({ ...size, rows: size.rows > 1 ? size.rows - 1 : size.rows + 1 });
+	resize(size);
+}
+
 /**
  * Makes stdin raw, when it is a terminal. Returns the undo, which may be called again, and which also runs
  * when the program ends in a way that nobody planned.

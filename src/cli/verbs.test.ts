@@ -158,7 +158,9 @@ test("create passes lifetime, idle time and what the end is", async () => {
 	await using daemon = await FakeDaemon.start();
 	const flags = ["--lifetime", "1h", "--idle", "10m", "--on-expiry", "stop", "--upper", "disk"];
 	assert.equal((await shale(["create", ...flags], { url: daemon.url })).exitCode, 0);
-	assert.deepEqual(daemon.requests.at(-1)?.body, {
+	const { id, ...asked } = daemon.requests.at(-1)?.body ?? {};
+	assert.match(String(id), /^sb-/);
+	assert.deepEqual(asked, {
 		upper: "disk",
 		lifetimeMs: 3_600_000,
 		idleTimeoutMs: 600_000,

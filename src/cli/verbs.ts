@@ -12,7 +12,7 @@ export interface VerbModule {
 export interface VerbEntry {
 	readonly name: string;
 	readonly summary: string;
-	/** Runs a program: takes it after `--`, and exits with its code, so that a failure of Shale is always 125. */
+	/** Is there for a program: takes it after `--`, and exits with its code, so that a failure of Shale is always 125. */
 	readonly runsProgram?: boolean;
 	readonly load: () => Promise<VerbModule>;
 }
@@ -31,6 +31,18 @@ export const VERBS: readonly VerbEntry[] = [
 		runsProgram: true,
 		load: () => import("./verbs/exec.ts"),
 	},
+	{
+		name: "shell",
+		summary: "open a terminal in a sandbox",
+		runsProgram: true,
+		load: () => import("./verbs/shell.ts"),
+	},
+	{
+		name: "attach",
+		summary: "attach to a process of a sandbox",
+		runsProgram: true,
+		load: () => import("./verbs/attach.ts"),
+	},
 	{ name: "cp", summary: "copy files in and out of sandboxes", load: () => import("./verbs/cp.ts") },
 	{ name: "ls", summary: "list sandboxes", load: () => import("./verbs/ls.ts") },
 	{
@@ -40,6 +52,7 @@ export const VERBS: readonly VerbEntry[] = [
 	},
 	{ name: "ps", summary: "list the processes of a sandbox", load: () => import("./verbs/ps.ts") },
 	{ name: "logs", summary: "print the kept output of a process", load: () => import("./verbs/logs.ts") },
+	{ name: "kill", summary: "send a signal to processes", load: () => import("./verbs/kill.ts") },
 	{ name: "stats", summary: "show what sandboxes use", load: () => import("./verbs/stats.ts") },
 	{
 		name: "stop",

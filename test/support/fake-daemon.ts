@@ -135,7 +135,7 @@ export class FakeDaemon {
 		const sandbox = this.sandboxes.get(id);
 		if (!sandbox)
 			return reply(404, { code: "not_found", message: `there is no sandbox ${id}`, hint: "See ls." });
-		if (sub === "exec" && body?.resume) return reply(404, { code: "not_found", message: "no such run" });
+		if (sub === "exec" && this.#runs.has(String(body?.id))) return reply(404, FORGOTTEN);
 		if (sub === "exec") return this.#stream(body ?? {}, response);
 		if (sub === "plan") return response.end("clone user mount\n");
 		if (sub === "stats") return reply(200, STATS);
@@ -330,7 +330,10 @@ export class FakeDaemon {
 				return;
 			}
 			const message: Json = JSON.parse(String(data));
-			if (!run) run = begin(message);
+			if (!run && this.#runs.has(String(message.id))) {
+				event({ type: "error", ...FORGOTTEN });
+				webSocket.close(1008);
+			} else if (!run) run = begin(message);
 			else if (message.type === "stdin_close") run.onStdin(undefined);
 			else if (message.type === "signal") run.onSignal(String(message.signal));
 			else this.requests.push({ method: "WS", path: "", headers: {}, body: message });
@@ -353,6 +356,9 @@ async function drained(response: ServerResponse): Promise<void> {
 	settled.abort();
 	await Promise.allSettled(events);
 }
+
+/** Nothing is kept of runs: a client that comes back finds nothing to follow. */
+const FORGOTTEN = { code: "not_found", message: "the run is forgotten" };
 
 interface Sender {
 	readonly event: (event: Json) => void;

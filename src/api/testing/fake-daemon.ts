@@ -1,6 +1,6 @@
 /** A daemon without a kernel, for tests of the API: sandboxes are records, and what was asked of them is kept. */
 import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { Readable } from "node:stream";
 import { pino } from "pino";
 import { ShaleError } from "../../lib/errors.ts";
@@ -223,6 +223,19 @@ export function createFakeApi(options: Partial<ApiOptions> = {}, daemon = new Fa
 	return { daemon, lines, log, api: createApi({ operations: daemon, log, ...options }) };
 }
 
+/** The daemon as one server knows it: once that is dead, it kills nothing any more. */
+function mortal(daemon: FakeDaemon, life: { readonly isOver: boolean }): Daemon {
+	const sandboxes = new Proxy(daemon.sandboxes, {
+		get(target, name) {
+			const value: unknown = Reflect.get(target, name, target);
+			if (typeof value !== "function") return value;
+			if (name === "signalProcess" && life.isOver) return async () => undefined;
+			return value.bind(target);
+		},
+	});
+	return Object.create(daemon, { sandboxes: { value: sandboxes } }) as Daemon;
+}
+
 /**
  * The same behind a real server on a free loopback port, or on that of an earlier one; `await using` closes it as a
  * daemon stops. What is in `daemon` outlives it.
@@ -231,8 +244,12 @@ export async function startFakeServer(
 	options: Partial<ApiOptions> = {},
 	{ daemon: existing, port: wanted = 0 }: { readonly daemon?: FakeDaemon; readonly port?: number } = {},
 ) {
-	const { daemon, lines, log, api } = createFakeApi(options, existing);
+	const life = { isOver: false };
+	const { daemon, lines, log } = createFakeApi(options, existing);
+	const api = createApi({ operations: mortal(daemon, life), log, ...options });
 	const server: Server = createApiServer(api, log);
+	const sockets = new Set<Socket>();
+	server.on("connection", (socket: Socket) => sockets.add(socket));
 	await new Promise<void>((resolve) => server.listen(wanted, "127.0.0.1", resolve));
 	const { port } = server.address() as AddressInfo;
 	return {
@@ -240,7 +257,16 @@ export async function startFakeServer(
 		lines,
 		port,
 		url: `http://127.0.0.1:${port}`,
+		/** As SIGKILL: connections break without a word, and nothing is done about it. */
+		async crash() {
+			life.isOver = true;
+			const closed = new Promise((resolve) => server.close(resolve));
+			for (const socket of sockets) socket.destroy();
+			daemon.sandboxes.loseReaders();
+			await closed;
+		},
 		async [Symbol.asyncDispose]() {
+			if (!server.listening) return;
 			api.close();
 			const closed = new Promise((resolve) => server.close(resolve));
 			server.closeAllConnections();
