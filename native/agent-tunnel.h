@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { TUNNEL_WINDOW_BYTES = 256 * 1024 };
+enum { TUNNEL_WINDOW_BYTES = 512 * 1024 };
 
 struct tunnel_end {
 	void (*closed)(void *owner); // called once, when the descriptor has been closed, for whatever reason

@@ -40,6 +40,18 @@ static void check_order(const struct plan *plan)
 	check(exec == plan->op_count || plan_find(plan, OP_ROOT_END) < guest);
 }
 
+/* What an ordinary user may have executed is never without a user namespace. */
+static void check_owner(const struct plan *plan)
+{
+	static const struct jailer jailer = {.owner = {.uid = 1000, .gid = 1000, .first_id = 65536, .last_id = 131071}};
+	struct plan_fault fault = {0};
+	uint32_t clone = plan_find(plan, OP_CLONE);
+	if (check_rules(&jailer, plan, &fault))
+		check(clone == plan->op_count || plan_has_word(&plan->ops[clone], "user"));
+	else
+		check(fault.op_index < plan->op_count && fault.error > 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
 	static struct plan plan;
@@ -52,5 +64,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 		for (uint32_t word = 0; word < plan.ops[i].word_count; word++)
 			read_word(&plan.ops[i], word);
 	check_order(&plan);
+	check_owner(&plan);
 	return 0;
 }

@@ -22,7 +22,7 @@ import {
 
 /** What is at the other end of a channel number. */
 export interface ChannelReceiver {
-	/** A frame has come. What it throws ends the connection. */
+	/** A frame has come. What it throws ends the connection, so it must not have released its channel before. */
 	receive(type: number, payload: PayloadReader): void;
 	/** The connection is over. */
 	fail(error: AgentError): void;
@@ -132,8 +132,9 @@ export class Channels {
 		link.listen({
 			receive: (type, payload) => {
 				if (type === REPLY.error) {
+					const error = parseError(payload, subject);
 					link.release();
-					answered.reject(parseError(payload, subject));
+					answered.reject(error);
 				} else if (onReply(type, payload)) {
 					link.release();
 					answered.resolve();

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { AgentError } from "./agent-error.ts";
-import { type FileRecord, FileRecordDecoder } from "./file-records.ts";
+import { CHANGES, FILE_TYPES, type FileRecord, FileRecordDecoder, RECORD_TYPE } from "./file-records.ts";
+import { OPERATION } from "./files.ts";
 import { FrameWriter } from "./frames.ts";
 
 const HEADER_BYTES = 9;
@@ -40,6 +42,29 @@ function decodeAll(chunks: Buffer[]): FileRecord[] {
 
 const isViolation = (error: unknown) =>
 	error instanceof AgentError && /broke the protocol/.test(error.message);
+
+test("operations, records, types of files and of events have the numbers of the native side", () => {
+	const readNative = (name: string) => readFileSync(new URL(`../../native/${name}`, import.meta.url), "utf8");
+	const toCamel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+	const operations = [...readNative("agent-files-worker.c").matchAll(/\[(\d+)\] = files_(\w+)/g)];
+	assert.deepEqual(
+		Object.fromEntries(operations.map(([, number, name]) => [toCamel(name ?? ""), Number(number)])),
+		OPERATION,
+	);
+	const reply = readNative("agent-files-reply.h");
+	const records = [...reply.matchAll(/^\tREPLY_(\w+) = (\d),/gm)];
+	assert.deepEqual(
+		Object.fromEntries(records.map(([, name, number]) => [name?.toLowerCase(), Number(number)])),
+		RECORD_TYPE,
+	);
+	const names = (text: string, prefix: string) =>
+		[...text.matchAll(new RegExp(`^\\t${prefix}_(\\w+)(?: = 1)?,$`, "gm"))].map(([, name]) =>
+			name?.toLowerCase(),
+		);
+	const fileTypes = names(reply, "FILE").map((name) => (name === "regular" ? "file" : name));
+	assert.deepEqual([undefined, ...fileTypes], FILE_TYPES);
+	assert.deepEqual([undefined, ...names(readNative("agent-files-watch.c"), "EVENT")], CHANGES);
+});
 
 test("records are the same however the stream is cut", () => {
 	const data = randomBytes(100_000).subarray(0, 50_000);

@@ -49,14 +49,14 @@ export type FileRecord =
 	| { readonly type: "result"; readonly result: FileResult };
 
 const HEAD_BYTES = 5;
-const TYPE = { info: 1, bytes: 2, event: 3, result: 4 } as const;
+export const RECORD_TYPE = { info: 1, bytes: 2, event: 3, result: 4 } as const;
 const MAX_PATH_BYTES = 4095;
 /** Of any record but `bytes`, whose length is not bounded because nothing of it is kept. */
 const MAX_RECORD_BYTES = 16 * 1024;
 /** ECMAScript: a Date is within so many ms of 1970. */
 const MAX_DATE_MS = 8.64e15;
 
-const FILE_TYPES: readonly (FileType | undefined)[] = [
+export const FILE_TYPES: readonly (FileType | undefined)[] = [
 	undefined,
 	"file",
 	"directory",
@@ -66,7 +66,7 @@ const FILE_TYPES: readonly (FileType | undefined)[] = [
 	"block",
 	"character",
 ];
-const CHANGES: readonly (FileChange["type"] | undefined)[] = [
+export const CHANGES: readonly (FileChange["type"] | undefined)[] = [
 	undefined,
 	"created",
 	"modified",
@@ -114,7 +114,7 @@ export class FileRecordDecoder {
 		if (bytes.length < HEAD_BYTES) return undefined;
 		const type = bytes.readUInt8(0);
 		const length = bytes.readUInt32LE(1);
-		if (type === TYPE.bytes) {
+		if (type === RECORD_TYPE.bytes) {
 			this.#bytesLeft = length;
 			return { length: HEAD_BYTES };
 		}
@@ -132,9 +132,9 @@ function parseRecord(type: number, payload: PayloadReader): FileRecord {
 }
 
 function parseFields(type: number, payload: PayloadReader): FileRecord {
-	if (type === TYPE.info) return { type: "info", facts: parseFacts(payload) };
-	if (type === TYPE.event) return { type: "event", change: parseChange(payload) };
-	if (type === TYPE.result) return { type: "result", result: parseResult(payload) };
+	if (type === RECORD_TYPE.info) return { type: "info", facts: parseFacts(payload) };
+	if (type === RECORD_TYPE.event) return { type: "event", change: parseChange(payload) };
+	if (type === RECORD_TYPE.result) return { type: "result", result: parseResult(payload) };
 	throw toViolation(`a record of type ${type}`);
 }
 

@@ -66,7 +66,8 @@ export class FileOperationError extends Error {
 	}
 }
 
-const OPERATION: Record<FileRequest["operation"], number> = {
+/** The numbers of agent-files-worker.c. */
+export const OPERATION: Record<FileRequest["operation"], number> = {
 	stat: 1,
 	list: 2,
 	read: 3,

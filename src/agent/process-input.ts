@@ -88,8 +88,9 @@ export class ProcessInput implements ChannelReceiver {
 			return;
 		}
 		if (type !== REPLY.error) throw toViolation(`a frame of type ${type} on the channel of a stdin`);
+		const error = parseError(payload, `write to the stdin of process ${this.id}`);
 		this.#link?.release();
-		this.end(parseError(payload, `write to the stdin of process ${this.id}`));
+		this.end(error);
 	}
 
 	fail(error: AgentError): void {

@@ -74,6 +74,8 @@ export function parseExit(payload: PayloadReader): ProcessExit {
 
 const MAX_ID_BYTES = 128;
 const MAX_TAG_BYTES = 64;
+/** ECMAScript: a Date is within so many ms of 1970. */
+const MAX_DATE_MS = 8.64e15;
 const STDIN_STATES = ["none", "open", "closed"] as const;
 const MAX_WORD_BYTES = 4096;
 const MAX_WORDS = 1024;
@@ -97,6 +99,7 @@ export function parseProcessStatus(payload: PayloadReader): ProcessStatus {
 	const tag = payload.takeText(MAX_TAG_BYTES);
 	const argv = takeWords(payload);
 	payload.finish();
+	if (startedMs > MAX_DATE_MS || endedMs > MAX_DATE_MS) throw toViolation("a time that no Date can be");
 	if (!stdin) throw toViolation("a stdin that is neither there nor not there");
 	if (stdoutStart > stdoutEnd || stderrStart > stderrEnd)
 		throw toViolation("a stream that ends before it starts");

@@ -1,16 +1,15 @@
 /** Tunnels against an agent that the test plays, honest and not. With the real one: files.test.ts. */
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { afterEach, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { AgentError } from "./agent-error.ts";
 import type { ChannelReceiver } from "./channels.ts";
 import { FrameDecoder, FrameWriter, PayloadReader, REPLY, REQUEST } from "./frames.ts";
-import { AgentTunnel, TUNNEL_WINDOW_BYTES } from "./tunnel.ts";
+import { AgentTunnel, FIRST_GRANT_BYTES, TUNNEL_WINDOW_BYTES } from "./tunnel.ts";
 
-const FIRST_GRANT_BYTES = 256 * 1024;
-
-let tunnel: AgentTunnel;
+let tunnel: AgentTunnel | undefined;
 let isReleased: boolean;
 let sent: { type: number; payload: Buffer }[];
 
@@ -18,7 +17,7 @@ function open(): AgentTunnel {
 	const decoder = new FrameDecoder();
 	isReleased = false;
 	sent = [];
-	tunnel = new AgentTunnel("test", {
+	const opened = new AgentTunnel("test", {
 		channel: 5,
 		listen: (_: ChannelReceiver) => {},
 		send: (bytes) => {
@@ -30,13 +29,14 @@ function open(): AgentTunnel {
 		},
 		abandon: () => {},
 	});
-	return tunnel;
+	tunnel = opened;
+	return opened;
 }
 
-afterEach(() => tunnel.fail(new AgentError("over")));
+afterEach(() => tunnel?.fail(new AgentError("over")));
 
 function receive(type: number, fill: (frame: FrameWriter) => FrameWriter = (frame) => frame): void {
-	tunnel.receive(type, new PayloadReader(fill(new FrameWriter(type, 5)).finish().subarray(9)));
+	tunnel?.receive(type, new PayloadReader(fill(new FrameWriter(type, 5)).finish().subarray(9)));
 }
 const give = (data: Buffer) => receive(REPLY.tunnelData, (frame) => frame.bytes(data));
 const grant = (bytes: number) => receive(REPLY.tunnelGrant, (frame) => frame.u32(bytes));
@@ -50,8 +50,14 @@ const sentBytes = () =>
 const isViolation = (error: unknown) =>
 	error instanceof AgentError && /broke the protocol/.test(error.message);
 
+test("the agent has the window that is written to before its first grant", () => {
+	const header = readFileSync(new URL("../../native/agent-tunnel.h", import.meta.url), "utf8");
+	const kib = /TUNNEL_WINDOW_BYTES = (\d+) \* 1024/.exec(header)?.[1];
+	assert.equal(Number(kib) * 1024, FIRST_GRANT_BYTES);
+});
+
 test("bytes are read in order, then the end", async () => {
-	open();
+	const tunnel = open();
 	give(Buffer.from("one"));
 	const first = tunnel.read();
 	give(Buffer.alloc(50_000, 2));
@@ -64,7 +70,7 @@ test("bytes are read in order, then the end", async () => {
 });
 
 test("an end with an errno is an error, after what came before it", async () => {
-	open();
+	const tunnel = open();
 	give(Buffer.from("some"));
 	end(11, "too many");
 	assert.equal((await tunnel.read())?.toString(), "some");
@@ -73,7 +79,7 @@ test("an end with an errno is an error, after what came before it", async () => 
 });
 
 test("the agent gets new credit for what was read, and for no more", async () => {
-	open();
+	const tunnel = open();
 	const piece = Buffer.alloc(TUNNEL_WINDOW_BYTES / 16);
 	const fill = () => {
 		for (let i = 0; i < 16; i++)
@@ -95,7 +101,7 @@ test("the agent gets new credit for what was read, and for no more", async () =>
 });
 
 test("many small pieces do not cost more than their bytes", async () => {
-	open();
+	const tunnel = open();
 	for (let i = 0; i < 100_000; i++) give(Buffer.from([i & 255]));
 	let reads = 0;
 	for (let bytes = 0; bytes < 100_000; reads++) bytes += (await tunnel.read())?.length ?? assert.fail();
@@ -103,7 +109,7 @@ test("many small pieces do not cost more than their bytes", async () => {
 });
 
 test("a writer sends within what is granted, in frames that fit, and waits for more", async () => {
-	open();
+	const tunnel = open();
 	const content = Buffer.alloc(FIRST_GRANT_BYTES + 1000, 7);
 	let hasWritten = false;
 	const writing = tunnel.write(content).finally(() => {
@@ -124,7 +130,7 @@ test("a writer sends within what is granted, in frames that fit, and waits for m
 });
 
 test("the end of the tunnel wakes a writer that waits", async () => {
-	open();
+	const tunnel = open();
 	const writing = tunnel.write(Buffer.alloc(2 * FIRST_GRANT_BYTES));
 	await turn();
 	end();
@@ -132,7 +138,7 @@ test("the end of the tunnel wakes a writer that waits", async () => {
 });
 
 test("closing ends reading and writing at once, and the channel when the agent has answered", async () => {
-	open();
+	const tunnel = open();
 	give(Buffer.from("unread"));
 	const writing = tunnel.write(Buffer.alloc(2 * FIRST_GRANT_BYTES));
 	await turn();
@@ -149,7 +155,7 @@ test("closing ends reading and writing at once, and the channel when the agent h
 });
 
 test("a lost connection is an error for the reader, and the end for the writer", async () => {
-	open();
+	const tunnel = open();
 	const reading = tunnel.read();
 	const writing = tunnel.write(Buffer.alloc(2 * FIRST_GRANT_BYTES));
 	tunnel.fail(new AgentError("lost"));

@@ -13,7 +13,7 @@ import { OutputQueue } from "./output-queue.ts";
 /** How much may be on its way to us or unread here. */
 export const TUNNEL_WINDOW_BYTES = 1024 * 1024;
 /** What may be sent before the agent's first grant; TUNNEL_WINDOW_BYTES of agent-tunnel.h. */
-const FIRST_GRANT_BYTES = 256 * 1024;
+export const FIRST_GRANT_BYTES = 512 * 1024;
 /** With its header 64 KiB: the size that the other end reads at a time. */
 const MAX_PIECE_BYTES = MAX_PAYLOAD_BYTES - HEADER_BYTES;
 /** Granted at once: few frames, and always something left to go on with. */

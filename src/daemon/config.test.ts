@@ -32,6 +32,15 @@ describe("readConfig", () => {
 		assert.deepEqual(fromEnv.defaultLayers, ["000-a", "100-b"]);
 	});
 
+	it("takes a user by name or by number", async () => {
+		const fromFile = await readConfig({ SHALE_CONFIG: file("user = 1000") });
+		const fromEnv = await readConfig({ SHALE_USER: "shale:100" });
+		assert.deepEqual(
+			[fromFile.user, fromEnv.user, (await readConfig({})).user],
+			["1000", "shale:100", undefined],
+		);
+	});
+
 	it("reads thresholds from either, and has defaults that let sandboxes in", async () => {
 		const fromFile = await readConfig({ SHALE_CONFIG: file("minFreeMemoryMiB = 0\nmaxIoPressure = 12.5") });
 		const fromEnv = await readConfig({ SHALE_MIN_FREE_MEMORY_MIB: "64", SHALE_MAX_SANDBOXES: "10" });
@@ -47,6 +56,7 @@ describe("readConfig", () => {
 		["a public address without a token", { SHALE_LISTEN: "0.0.0.0:7522" }, /only loopback/],
 		["a pressure over 100 %", { SHALE_MAX_IO_PRESSURE: "101" }, /^SHALE_MAX_IO_PRESSURE: .*100/],
 		["a threshold that is no number", { SHALE_MIN_FREE_DISK_MIB: "1g" }, /^SHALE_MIN_FREE_DISK_MIB: /],
+		["a user that is none", { SHALE_USER: "shale:" }, /^SHALE_USER: must be a name or a uid/],
 		["a threshold below 0", { SHALE_MAX_SANDBOXES: "-1" }, /^SHALE_MAX_SANDBOXES: /],
 		["a short token", { SHALE_TOKEN: "short" }, /^SHALE_TOKEN: .*16/],
 		["a named file that does not exist", { SHALE_CONFIG: "/nowhere/x.toml" }, /\/nowhere\/x\.toml/],

@@ -21,7 +21,7 @@ export const SETTINGS = {
 	run: { env: "SHALE_RUN", schema: absolutePath.default("/run/shale") },
 	user: {
 		env: "SHALE_USER",
-		schema: z
+		schema: z.coerce
 			.string()
 			.regex(SERVICE_USER_PATTERN, "must be a name or a uid, with or without :gid")
 			.optional(),

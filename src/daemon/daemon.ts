@@ -51,7 +51,7 @@ async function open(options: DaemonOptions, cleanup: CleanupStack): Promise<Runn
 	const { config, log, idleExit, clock = openClock() } = options;
 	const paths = daemonPaths(config);
 	const privileged = await openPrivileged({ config, log }, cleanup);
-	const { jailer } = privileged;
+	const { jailer, cgroups } = privileged;
 	// The database before all else: its lock keeps a second daemon from touching anything.
 	const store = new SandboxStore(paths.database);
 	cleanup.add(() => store.close());
@@ -79,7 +79,7 @@ async function open(options: DaemonOptions, cleanup: CleanupStack): Promise<Runn
 		resources: [layerSource(layerStore)],
 	});
 	cleanup.add(() => sandboxes.close());
-	const operations = createOperations({ sandboxes, layers, backends: [backend], events, log });
+	const operations = createOperations({ sandboxes, layers, backends: [backend], cgroups, events, log });
 	const isBusy = () => sandboxes.count > 0 || layers.isBuilding;
 	const server = await listen({ config, operations, log, idleExit, isBusy });
 	cleanup.add(() => server.close());

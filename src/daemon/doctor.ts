@@ -7,15 +7,16 @@ import type { Backend, Check } from "../backends/backend.ts";
 import { toLaunchError } from "../backends/namespace/plan-failure.ts";
 import { probeChecks, probeIdMapping } from "../backends/namespace/probe.ts";
 import { toShaleError } from "../lib/errors.ts";
+import type { CgroupLayout } from "../linux/cgroups.ts";
 import { detectKernelFeatures } from "../linux/features.ts";
 import { Jailer } from "../linux/jailer.ts";
 import type { Config } from "./config.ts";
 import { findNativePrograms } from "./native-programs.ts";
 
-/** With the daemon's own backends. */
-export async function checkHost(backends: readonly Backend[]): Promise<DoctorReport> {
+/** With the daemon's own backends and cgroups. */
+export async function checkHost(backends: readonly Backend[], cgroups: CgroupLayout): Promise<DoctorReport> {
 	const probes = await Promise.all(backends.map((backend) => backend.probe()));
-	return toReport([...(await detectKernelFeatures()), ...probes.flat()]);
+	return toReport([...(await detectKernelFeatures({ cgroups })), ...probes.flat()]);
 }
 
 /** Without a daemon: starts a jailer for the time of the probe, in a folder of its own. */

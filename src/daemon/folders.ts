@@ -19,13 +19,24 @@ export async function makeFolders(
 	user: ServiceUser | undefined,
 ): Promise<void> {
 	const { layers, recipes, uppers, jailer, sockets } = daemonPaths(config);
-	for (const folder of [layers, uppers, jailer, sockets]) await mkdir(folder, { recursive: true, mode: OWN });
+	for (const folder of [layers, uppers, jailer, sockets]) await makeFolder(folder);
 	if (user === undefined) return;
 	await chmod(config.run, THROUGH);
 	// Layers stay as they are: the jailer takes root's as well, and all may read them.
 	await handOver(layers, user, { withFiles: false });
 	if ((await lstatIfThere(recipes)) !== undefined) await handOver(recipes, user, { withFiles: true });
 	for (const folder of [uppers, sockets, config.data]) await handOver(folder, user, { withFiles: true });
+}
+
+async function makeFolder(hostPath: string): Promise<void> {
+	try {
+		await mkdir(hostPath, { recursive: true, mode: OWN });
+	} catch (error) {
+		throw new ShaleError("unavailable", `making the folder ${hostPath}: ${String(error)}`, {
+			hint: "The daemon must be able to write to the folders that SHALE_DATA and SHALE_RUN name.",
+			cause: error,
+		});
+	}
 }
 
 /**

@@ -5,6 +5,7 @@ import { sandboxState } from "../api/schemas/sandboxes.ts";
 import type { Backend } from "../backends/backend.ts";
 import type { Log } from "../lib/log.ts";
 import { packageVersion } from "../lib/package-root.ts";
+import type { CgroupLayout } from "../linux/cgroups.ts";
 import { SCARCE } from "../sandbox/admission.ts";
 import { EVENT_TYPES, type EventLog } from "../sandbox/events.ts";
 import { RESOURCE_KINDS } from "../sandbox/inventory.ts";
@@ -17,19 +18,20 @@ export interface OperationsParts {
 	readonly sandboxes: OpenSandboxes;
 	readonly layers: LayerCatalogue;
 	readonly backends: readonly Backend[];
+	readonly cgroups: CgroupLayout;
 	readonly events: EventLog;
 	readonly log: Log;
 }
 
 export function createOperations(parts: OperationsParts): Daemon {
-	const { sandboxes, layers, backends, events } = parts;
+	const { sandboxes, layers, backends, cgroups, events } = parts;
 	return {
 		sandboxes,
 		layers,
 		version: { version: packageVersion(), node: process.version, kernel: release() },
 		events,
 		collectGarbage: (options) => sandboxes.inventory.collect(options),
-		doctor: () => checkHost(backends),
+		doctor: () => checkHost(backends, cgroups),
 		metrics: async () =>
 			formatMetrics([
 				...sandboxFigures(parts),

@@ -2,11 +2,11 @@
  * Cheap facts about the kernel, for the doctor: what is missing and what its owner can do about it. Nothing is
  * tried here; a throw-away sandbox does that later.
  */
-import { readdir, readFile } from "node:fs/promises";
+import { lstat, readdir, readFile } from "node:fs/promises";
 import { arch } from "node:os";
 import { join } from "node:path";
 import { errnoCode } from "../lib/errors.ts";
-import { detectCgroups } from "./cgroup-layout.ts";
+import { type CgroupLayout, detectCgroups } from "./cgroup-layout.ts";
 
 export interface KernelFeature {
 	readonly name: string;
@@ -19,6 +19,8 @@ export interface KernelFeature {
 }
 
 export interface DetectFeaturesOptions {
+	/** Of a daemon, whose jailer may more than the daemon itself; default: what this process may use. */
+	readonly cgroups?: CgroupLayout | undefined;
 	/** For tests: where /proc and /sys are. */
 	readonly rootPath?: string;
 }
@@ -30,8 +32,9 @@ const MIN_RELEASE = [6, 2] as const;
 
 export async function detectKernelFeatures({
 	rootPath = "/",
+	cgroups,
 }: DetectFeaturesOptions = {}): Promise<KernelFeature[]> {
-	const host = new Host(rootPath);
+	const host = new Host(rootPath, cgroups);
 	const checks = [
 		checkRelease,
 		checkNamespaces,
@@ -48,13 +51,19 @@ export async function detectKernelFeatures({
 /** Reads below a root; what is not there is undefined. */
 class Host {
 	readonly rootPath: string;
+	readonly cgroups: CgroupLayout | undefined;
 
-	constructor(rootPath: string) {
+	constructor(rootPath: string, cgroups: CgroupLayout | undefined) {
 		this.rootPath = rootPath;
+		this.cgroups = cgroups;
 	}
 
 	async read(path: string): Promise<string | undefined> {
 		return this.#find(() => readFile(join(this.rootPath, path), "utf8"));
+	}
+
+	async has(path: string): Promise<boolean> {
+		return (await this.#find(() => lstat(join(this.rootPath, path)))) !== undefined;
 	}
 
 	async list(path: string): Promise<string[]> {
@@ -85,8 +94,9 @@ async function checkRelease(host: Host): Promise<KernelFeature> {
 }
 
 async function checkNamespaces(host: Host): Promise<KernelFeature> {
-	const present = await host.list("proc/self/ns");
-	const missing = NAMESPACES.filter((name) => !present.includes(name));
+	// One by one: who has given up root's rights may not list its own.
+	const present = await Promise.all(NAMESPACES.map((name) => host.has(`proc/self/ns/${name}`)));
+	const missing = NAMESPACES.filter((_, index) => !present[index]);
 	return {
 		name: "namespaces",
 		ok: missing.length === 0,
@@ -105,7 +115,7 @@ async function checkUserNamespaces(host: Host): Promise<KernelFeature> {
 		const fix = "sysctl -w user.max_user_namespaces=15000 (and in /etc/sysctl.d to keep it)";
 		return { ...feature, ok: false, detail: "user.max_user_namespaces is 0 or absent", fix };
 	}
-	if (restricted && process.geteuid?.() !== 0) {
+	if (restricted && host.cgroups === undefined && process.geteuid?.() !== 0) {
 		const fix = "Run as root, or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0";
 		return { ...feature, ok: false, detail: "AppArmor keeps them from ordinary users", fix };
 	}
@@ -156,7 +166,7 @@ async function checkSeccomp(host: Host): Promise<KernelFeature> {
 }
 
 async function checkCgroups(host: Host): Promise<KernelFeature> {
-	const layout = await detectCgroups({ procPath: join(host.rootPath, "proc") });
+	const layout = host.cgroups ?? (await detectCgroups({ procPath: join(host.rootPath, "proc") }));
 	const found = new Set([...Object.keys(layout.v1), ...(layout.unified?.controllers ?? [])]);
 	const missing = ["cpu", "memory", "pids"].filter((name) => !found.has(name));
 	const ok = missing.length === 0;

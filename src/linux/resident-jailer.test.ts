@@ -104,6 +104,21 @@ test("an adopted child is watched again as well", async (context) => {
 	assert.equal((await exit).waitStatus, undefined);
 });
 
+test("what may be repeated is done again, until a jailer lives long enough or there is none any more", async (context) => {
+	const { jailer } = await start(context, { restartsPerMinute: 3 });
+	let attempts = 0;
+	const act = (deaths: number) => jailer.repeat(() => jailer.run(attempts++ < deaths ? DIE : []));
+	assert.deepEqual(await act(2), { hostPid: 0, startTicks: 900 });
+	assert.equal(attempts, 3);
+	attempts = 0;
+	await assert.rejects(act(10), { code: "unavailable" });
+	assert.equal(attempts, 3, "two deaths, and the call that finds none");
+	await assert.rejects(
+		jailer.repeat(() => Promise.reject(new Error("another fault"))),
+		/another fault/,
+	);
+});
+
 test("one that dies all the time is given up, and every call says so", async (context) => {
 	const { jailer, deaths } = await start(context, { restartsPerMinute: 2 });
 	for (let death = 0; death < 3; death++) await assert.rejects(jailer.run(DIE), { code: "unavailable" });

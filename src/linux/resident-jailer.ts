@@ -101,14 +101,15 @@ export class ResidentJailer {
 		return this.#exits.on(hostPid, listener);
 	}
 
-	/** Acts once more when the jailer died meanwhile: for what may be repeated. */
+	/** Acts again as long as the jailer dies meanwhile: for what may be repeated. Bounded by how often it may die. */
 	async repeat<T>(act: () => Promise<T>): Promise<T> {
-		const generation = this.#generation;
-		try {
-			return await act();
-		} catch (error) {
-			if (this.#generation === generation) throw error;
-			return await act();
+		for (;;) {
+			const generation = this.#generation;
+			try {
+				return await act();
+			} catch (error) {
+				if (this.#generation === generation) throw error;
+			}
 		}
 	}
 

@@ -7,7 +7,7 @@ import {
 	openFileOperation,
 } from "../agent/files.ts";
 import { type ErrorCode, ShaleError } from "../lib/errors.ts";
-import { type Core, getRecord, toCallError, withAgent } from "./core.ts";
+import { type Core, getRecord, holdActive, toCallError, withAgent } from "./core.ts";
 import type { FileAccess } from "./file-types.ts";
 
 /** What is done to which path of which sandbox, and whose rights count. */
@@ -58,13 +58,20 @@ export function stream<T>(call: Call, begin: (operation: FileOperation) => Promi
 
 /**
  * What comes after `begin`, as `next` takes it from the operation until it is undefined. Leaving the loop, also before it
- * has begun, closes the operation.
+ * has begun, closes the operation. Until then the sandbox is in use.
  */
 export function toIterable<T extends object>(
 	call: Call,
 	operation: FileOperation,
 	next: () => Promise<T | undefined>,
 ): AsyncIterableIterator<T, undefined> {
+	const release = holdActive(call.core, call.id);
+	call.signal?.addEventListener("abort", release, { once: true });
+	const close = () => {
+		operation.close();
+		call.signal?.removeEventListener("abort", release);
+		release();
+	};
 	return {
 		[Symbol.asyncIterator]() {
 			return this;
@@ -72,14 +79,16 @@ export function toIterable<T extends object>(
 		async next() {
 			try {
 				const value = await next();
-				return value ? { done: false, value } : { done: true, value: undefined };
+				if (value) return { done: false, value };
+				close();
+				return { done: true, value: undefined };
 			} catch (error) {
-				operation.close();
+				close();
 				throw await toCallError(call.core, call.id, toError(call, error));
 			}
 		},
 		async return() {
-			operation.close();
+			close();
 			return { done: true, value: undefined };
 		},
 	};

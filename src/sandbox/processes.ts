@@ -128,7 +128,8 @@ function toStdinError(error: unknown, process: ProcessName): unknown {
 	});
 }
 
-function toProcessInfo(status: ProcessStatus): ProcessInfo {
+/** Pure. */
+export function toProcessInfo(status: ProcessStatus): ProcessInfo {
 	const { exit } = status;
 	return {
 		id: status.id,

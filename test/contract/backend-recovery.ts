@@ -162,8 +162,8 @@ export function testBackendRecovery(name: string, { open, skip }: ContractOption
 		});
 
 		async function killUntil(signal: AbortSignal): Promise<void> {
-			for (let pauseMs = 1; !signal.aborted; pauseMs = (pauseMs * 7) % 101) {
-				await sleep(20 + pauseMs);
+			for (let round = 0; !signal.aborted; round++) {
+				await sleep(50 + ((round * 37) % 101));
 				fixture.killHelper();
 			}
 		}
@@ -176,7 +176,7 @@ async function retry<T>(act: () => Promise<T>): Promise<T> {
 		try {
 			return await act();
 		} catch (error) {
-			if ((error as { code?: string }).code !== "unavailable" || attempt === 10) throw error;
+			if ((error as { code?: string }).code !== "unavailable" || attempt === 20) throw error;
 		}
 	}
 }

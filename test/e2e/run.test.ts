@@ -1,10 +1,12 @@
 /** The installed program on a machine where no daemon runs. */
 import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { linkLayers, missingLayers } from "../support/layers.ts";
 import { takeInventory, waitForNoLeaks } from "../support/leaks.ts";
 import { missingRoot } from "../support/requirements.ts";
@@ -59,6 +61,20 @@ describe("shale run without a daemon", { skip: missingRoot() || missingLayers(..
 		const ran = await run(["run", "--", "python3", "-c", "print(6*7)"]);
 		assert.deepEqual(ran, { exitCode: 0, signal: null, stdout: "42\n", stderr: "" });
 		assert.equal((await run(["ls", "-q"])).stdout, "");
+	});
+
+	it("removes the sandbox of a run that was killed itself, and none while its program is read", async () => {
+		const child = spawn(SHALE, ["run", "--idle", "1s", "--id", "abandoned", "--", "sleep", "1000"], {
+			env: { ...process.env, ...env },
+			stdio: "ignore",
+		});
+		const ids = async () => (await run(["ls", "-q"])).stdout;
+		for (let n = 0; n < 100 && (await ids()) === ""; n++) await delay(50);
+		await delay(2000);
+		assert.equal(await ids(), "abandoned\n", "longer than its idle time");
+		child.kill("SIGKILL");
+		for (let n = 0; n < 50 && (await ids()) !== ""; n++) await delay(100);
+		assert.equal(await ids(), "");
 	});
 
 	it("forwards stdin byte for byte", async () => {

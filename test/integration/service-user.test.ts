@@ -33,8 +33,8 @@ describe("a daemon that is an ordinary user", { skip }, () => {
 	});
 	after(async () => {
 		await end("SIGTERM");
-		assert.deepEqual(await waitForNoLeaks(idle), []);
 		rmSync(folder, { recursive: true });
+		assert.deepEqual(await waitForNoLeaks(idle), []);
 	});
 
 	async function serve(): Promise<void> {
@@ -112,7 +112,8 @@ describe("a daemon that is an ordinary user", { skip }, () => {
 			assert.ok(json.memoryBytes > 0 && json.processes >= 1, JSON.stringify(json));
 			assert.equal((await request("DELETE", `/sandboxes/${upper}`)).status, 204);
 		}
-		assert.equal((await request("GET", "/doctor")).json.ready, true);
+		const { json } = await request("GET", "/doctor");
+		assert.equal(json.ready, true, JSON.stringify(json));
 	});
 
 	it("owns what it makes, and nothing that root goes through", () => {

@@ -55,7 +55,10 @@ export async function startTestDaemon(
 		...settings,
 	});
 	const start = (over: TestDaemonOptions) => startDaemon({ config, log: createLog("error"), ...over });
-	let daemon = await start(options);
+	let daemon = await start(options).catch((error: unknown) => {
+		rmSync(folder, { recursive: true });
+		throw error;
+	});
 	const request = (method: string, path: string, body?: unknown) =>
 		requestJson(daemon.url + path, { method, body });
 	return {

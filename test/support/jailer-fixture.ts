@@ -69,12 +69,13 @@ export class JailerFixture {
 	}
 
 	/** One more jailer, on the same folders and with the same layers; `close` does not end it. */
-	async startJailer(over: Partial<StartJailerOptions> = {}): Promise<Jailer> {
+	async startJailer({
+		layers = ["000-base", "100-data", "666-hostile"],
+		...over
+	}: Partial<StartJailerOptions> & { readonly layers?: readonly string[] } = {}): Promise<Jailer> {
 		const { runDir } = this;
 		const jailer = await Jailer.start({ jailerPath: JAILER_PATH, agentPath: PROBE_PATH, runDir, ...over });
-		await jailer.run(
-			["000-base", "100-data", "666-hostile"].map((id) => op.layerMount(id, this.imageHostPath(id))),
-		);
+		await jailer.run(layers.map((id) => op.layerMount(id, this.imageHostPath(id))));
 		return jailer;
 	}
 

@@ -48,7 +48,7 @@ export interface PlanSandbox {
 	/** Runs a program to its end; stdout and stderr in one text. */
 	exec(argv: readonly string[], options?: GuestOptions): Promise<GuestResult>;
 	/** Starts a program that is left running. */
-	start(argv: readonly string[]): Promise<void>;
+	start(argv: readonly string[], options?: GuestOptions): Promise<void>;
 	close(): Promise<void>;
 }
 
@@ -98,8 +98,8 @@ export async function startPlanSandbox(options: PlanSandboxOptions = {}): Promis
 			agent,
 			bytesReceived: () => stream.bytesRead,
 			exec: (argv, guest) => exec(agent, { ...toSpec(argv, openFiles), ...guest }),
-			async start(argv) {
-				await agent.start({ ...toSpec(argv, openFiles), attach: false });
+			async start(argv, guest) {
+				await agent.start({ ...toSpec(argv, openFiles), timeoutMs: 0, ...guest, attach: false });
 			},
 			async close() {
 				agent.close();
