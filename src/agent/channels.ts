@@ -9,6 +9,7 @@
 import type { Duplex } from "node:stream";
 import { ShaleError } from "../lib/errors.ts";
 import { AgentError, parseError, toViolation } from "./agent-error.ts";
+import { startDeadline } from "./deadline.ts";
 import {
 	type Frame,
 	FrameDecoder,
@@ -144,11 +145,11 @@ export class Channels {
 		});
 		link.send(frame);
 		// The channel stays open for the late answer, which then goes nowhere.
-		const timer = setTimeout(() => answered.reject(this.toTimeout(subject)), this.requestTimeoutMs);
+		const cancel = startDeadline(this.requestTimeoutMs, () => answered.reject(this.toTimeout(subject)));
 		try {
 			await answered.promise;
 		} finally {
-			clearTimeout(timer);
+			cancel();
 		}
 	}
 
@@ -168,10 +169,10 @@ export class Channels {
 	}
 
 	#limitGreeting(timeoutMs: number): void {
-		const onTimeout = () => this.fail(new AgentError(`the agent sent no greeting within ${timeoutMs} ms`));
-		const timer = setTimeout(onTimeout, timeoutMs);
-		const clear = () => clearTimeout(timer);
-		this.greeted.then(clear, clear);
+		const cancel = startDeadline(timeoutMs, () =>
+			this.fail(new AgentError(`the agent sent no greeting within ${timeoutMs} ms`)),
+		);
+		this.greeted.then(cancel, cancel);
 	}
 
 	#send(frame: Buffer): void {

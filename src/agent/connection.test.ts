@@ -1,4 +1,9 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { mkdtempSync, rmSync } from "node:fs";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { Duplex, duplexPair } from "node:stream";
 import { afterEach, test } from "node:test";
 import { AgentError } from "./agent-error.ts";
@@ -130,6 +135,24 @@ test("an agent's refusal carries its errno, and the connection goes on", async (
 	const listed = connection.list();
 	agent.sendBytes(frame(REPLY.done, (await agent.receive(REQUEST.list)).channel));
 	assert.deepEqual(await listed, []);
+});
+
+test("an answer that has come while this process stood still is not late", async (context) => {
+	const folder = mkdtempSync(join(tmpdir(), "shale-agent-test-"));
+	const server = createServer((socket) => {
+		socket.write(hello());
+		const end = performance.now() + 100;
+		while (performance.now() < end);
+	});
+	context.after(() => {
+		server.close();
+		rmSync(folder, { recursive: true });
+	});
+	server.listen(join(folder, "agent.sock"));
+	await once(server, "listening");
+	const connection = AgentConnection.open(connect(join(folder, "agent.sock")), { timeoutMs: 50 });
+	await connection.greeted;
+	connection.close();
 });
 
 test("a late answer to a request that was given up is dropped", async () => {

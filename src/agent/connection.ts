@@ -7,6 +7,7 @@
 import type { Duplex } from "node:stream";
 import { toViolation } from "./agent-error.ts";
 import { type ChannelLink, Channels } from "./channels.ts";
+import { startDeadline } from "./deadline.ts";
 import { FrameWriter, REPLY, REQUEST } from "./frames.ts";
 import { AgentProcess } from "./process.ts";
 import { ProcessInput } from "./process-input.ts";
@@ -229,15 +230,15 @@ export class AgentConnection {
 		const started = create(link);
 		link.listen(started);
 		link.send(frame);
-		const timer = setTimeout(() => {
+		const cancel = startDeadline(this.#channels.requestTimeoutMs, () => {
 			link.abandon();
 			started.fail(this.#channels.toTimeout(`process ${id}`));
-		}, this.#channels.requestTimeoutMs);
+		});
 		try {
 			await started.started;
 			return started;
 		} finally {
-			clearTimeout(timer);
+			cancel();
 		}
 	}
 }

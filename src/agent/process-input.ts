@@ -8,6 +8,7 @@
 
 import { AgentError, parseError, toViolation } from "./agent-error.ts";
 import type { ChannelLink, ChannelReceiver } from "./channels.ts";
+import { startDeadline } from "./deadline.ts";
 import { FrameWriter, type PayloadReader, REPLY, REQUEST } from "./frames.ts";
 
 export interface ProcessInputOptions {
@@ -168,12 +169,12 @@ export class ProcessInput implements ChannelReceiver {
 		link.listen(this);
 		link.send(frame);
 		this.#link = link;
-		const timer = setTimeout(() => {
+		const cancel = startDeadline(this.#options.timeoutMs, () => {
 			link.abandon();
 			this.end(this.#toTimeout());
-		}, this.#options.timeoutMs);
+		});
 		while (!this.#isOpen && !this.#ending) await this.#woken();
-		clearTimeout(timer);
+		cancel();
 	}
 
 	#woken(): Promise<void> {
