@@ -8,6 +8,7 @@
 // As root, owners are those of the archive, or root's where the sandbox has no such id; otherwise all is the user's.
 // Directories that were there before keep their mode and owner.
 #define _GNU_SOURCE
+#include "agent-files-input.h"
 #include "agent-files-path.h"
 #include "agent-files-reply.h"
 #include "agent-files-worker.h"
@@ -22,7 +23,6 @@
 #include <unistd.h>
 
 enum {
-	BUFFER_BYTES = 256 * 1024,
 	ENTRY_ATTEMPTS = 8, // when another program makes what was just removed
 	MAX_DIRECTORIES = 100000, // whose mode and time are set at the end; those beyond keep what they get
 	ALL_OF_OWNER = 0700,
@@ -44,56 +44,6 @@ static struct {
 	struct made_directory *directories;
 	uint32_t directory_count;
 } extraction;
-
-// ---- the client's data ---------------------------------------------------------------------------------------------
-
-static struct {
-	uint8_t bytes[BUFFER_BYTES];
-	size_t at, end;
-	bool is_over;
-} data;
-
-// At most `size` bytes of what comes next, at *at; 0 at the end.
-static size_t take_some(size_t size, const uint8_t **at)
-{
-	if (data.at == data.end && !data.is_over) {
-		ssize_t count = data_read(data.bytes, sizeof data.bytes);
-		data.is_over = count <= 0;
-		data.at = 0;
-		data.end = count > 0 ? (size_t)count : 0;
-	}
-	size_t available = data.end - data.at;
-	size = size < available ? size : available;
-	*at = data.bytes + data.at;
-	data.at += size;
-	return size;
-}
-
-static size_t take_bytes(void *bytes, size_t size)
-{
-	size_t taken = 0;
-	while (taken < size) {
-		const uint8_t *at;
-		size_t count = take_some(size - taken, &at);
-		if (!count)
-			break;
-		memcpy((uint8_t *)bytes + taken, at, count);
-		taken += count;
-	}
-	return taken;
-}
-
-static int skip(uint64_t size)
-{
-	while (size) {
-		const uint8_t *at;
-		size_t count = take_some(size < BUFFER_BYTES ? (size_t)size : BUFFER_BYTES, &at);
-		if (!count)
-			return EINVAL;
-		size -= count;
-	}
-	return 0;
-}
 
 // ---- entries -------------------------------------------------------------------------------------------------------
 
@@ -146,7 +96,7 @@ static int write_content(int fd, uint64_t size)
 {
 	while (size) {
 		const uint8_t *at;
-		size_t taken = take_some(size < BUFFER_BYTES ? (size_t)size : BUFFER_BYTES, &at);
+		size_t taken = input_take_some(size, &at);
 		if (!taken) {
 			reply_detail("the archive ends in the middle of a file");
 			return EINVAL;
@@ -335,7 +285,7 @@ static int take_extension(const struct tar_entry *header, struct tar_entry *next
 	if (header->size > sizeof content)
 		return malformed("an extension header is too long");
 	size_t size = (size_t)header->size;
-	if (take_bytes(content, size) < size)
+	if (input_take(content, size) < size)
 		return malformed("the archive ends in the middle of a header");
 	bool is_good = header->type == TAR_PAX_GLOBAL || (header->type == TAR_PAX
 								     ? tar_decode_pax(content, size, next)
@@ -358,14 +308,16 @@ static int take_entry(const uint8_t block[TAR_BLOCK_BYTES], struct tar_entry *ne
 		if (!tar_decode(block, &header))
 			return malformed("it is not a tar archive, or a damaged one");
 		error = take_extension(&header, next);
-		return error ? error : skip(tar_padding(header.size));
+		if (!error && !input_skip(tar_padding(header.size)))
+			error = malformed("the archive ends in the middle of a header");
+		return error;
 	}
 	if (!tar_decode(block, next))
 		return malformed(extraction.count ? "the archive is damaged"
 						  : "it is not a tar archive; a compressed one is to be unpacked first");
 	error = extract_entry(next);
-	if (!error)
-		error = skip(tar_padding(next->size));
+	if (!error && !input_skip(tar_padding(next->size)))
+		error = malformed("the archive ends in the middle of a file");
 	memset(next, 0, sizeof *next);
 	return error;
 }
@@ -375,7 +327,7 @@ static int take_entries(void)
 	static struct tar_entry next;
 	uint8_t block[TAR_BLOCK_BYTES];
 	for (;;) {
-		size_t length = take_bytes(block, sizeof block);
+		size_t length = input_take(block, sizeof block);
 		if (!length)
 			return 0; // without its end mark, as some programs write it
 		if (length < sizeof block)
@@ -387,7 +339,7 @@ static int take_entries(void)
 			return error;
 	}
 	const uint8_t *at;
-	while (take_some(BUFFER_BYTES, &at)) // the rest of the last record
+	while (input_take_some(UINT64_MAX, &at)) // the rest of the last record
 		continue;
 	return 0;
 }

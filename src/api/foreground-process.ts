@@ -21,7 +21,8 @@ export class ForegroundProcesses {
 	readonly #owners = new Map<string, ForegroundProcess>();
 	/** Calls that are under way. */
 	readonly #calls = new Set<AbortController>();
-	#isStopping = false;
+	/** Of the daemon's stop, once that has begun. */
+	#stopReason: ShaleError | undefined;
 
 	constructor(options: { readonly sandboxes: Sandboxes; readonly log: Log }) {
 		this.#sandboxes = options.sandboxes;
@@ -45,7 +46,7 @@ export class ForegroundProcesses {
 			sandboxId,
 			isNamed: id !== undefined,
 			log: this.#log,
-			isOwner: () => !this.#isStopping && this.#owners.get(key) === foreground,
+			isOwner: () => !this.#stopReason && this.#owners.get(key) === foreground,
 			onOver: () => {
 				if (this.#owners.get(key) === foreground) this.#owners.delete(key);
 			},
@@ -57,6 +58,8 @@ export class ForegroundProcesses {
 
 	/** The call's signal aborts when the client is gone, and with `unavailable` when it is the daemon that goes. */
 	async during<T>(connection: AbortSignal, call: (signal: AbortSignal) => Promise<T>): Promise<T> {
+		// Its connection will be cut, which must not look like a client that has left.
+		if (this.#stopReason) throw this.#stopReason;
 		const abort = new AbortController();
 		const onLeave = () => abort.abort(connection.reason);
 		if (connection.aborted) onLeave();
@@ -72,11 +75,10 @@ export class ForegroundProcesses {
 
 	/** The daemon stops: connections that end from now on end nothing else. */
 	stop(): void {
-		this.#isStopping = true;
-		const reason = new ShaleError("unavailable", "the daemon stops, and the program goes on", {
+		this.#stopReason = new ShaleError("unavailable", "the daemon stops, and the program goes on", {
 			hint: "A program whose id you chose is followed by the same request to the next daemon.",
 		});
-		for (const abort of this.#calls) abort.abort(reason);
+		for (const abort of this.#calls) abort.abort(this.#stopReason);
 	}
 }
 

@@ -30,10 +30,15 @@ export interface CgroupLayout {
 	readonly v1: Readonly<Partial<Record<Controller, string>>>;
 	readonly unified: UnifiedHierarchy | undefined;
 	readonly swap: SwapControl;
+	/** v1 counts the buffers of IP sockets apart from memory, and only where it can is a limit written. */
+	readonly limitsSocketBuffers: boolean;
 }
 
 /** `limited`: per cgroup. `absent`: the host has none. `uncounted`: it has, but the kernel has `swapaccount=0`. */
 export type SwapControl = "limited" | "absent" | "uncounted";
+
+/** Deprecated since Linux 6.12, and the only one on v1; v2 counts these buffers as memory. */
+export const SOCKET_BUFFERS_FILE = "memory.kmem.tcp.limit_in_bytes";
 
 export interface DetectCgroupsOptions {
 	/** Where sandboxes' cgroups are made, relative to each hierarchy's top. */
@@ -62,7 +67,14 @@ export async function detectCgroups({
 	}
 	const baseHostPath = await findUnifiedBase(mounts, procPath);
 	const unified = baseHostPath === undefined ? undefined : await readUnified(baseHostPath, parent);
-	return { mode: modeOf(v1, unified), v1, unified, swap: await detectSwap({ v1, unified }, procPath) };
+	return {
+		mode: modeOf(v1, unified),
+		v1,
+		unified,
+		swap: await detectSwap({ v1, unified }, procPath),
+		limitsSocketBuffers:
+			v1.memory !== undefined && (await exists(join(dirname(v1.memory), SOCKET_BUFFERS_FILE))),
+	};
 }
 
 /**

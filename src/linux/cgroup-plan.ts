@@ -6,7 +6,7 @@
  */
 import { join } from "node:path";
 import { ShaleError } from "../lib/errors.ts";
-import type { CgroupLayout, Controller } from "./cgroup-layout.ts";
+import { type CgroupLayout, type Controller, SOCKET_BUFFERS_FILE } from "./cgroup-layout.ts";
 import { type Op, op } from "./plan.ts";
 
 /** What is not given is not limited. */
@@ -63,6 +63,9 @@ const cpuQuotaUs = ({ cpuMillis = 0 }: SandboxLimits): number =>
 /** null zero full random urandom tty, then terminals: console, ptmx, pts. Reading, writing and making of nodes. */
 const STANDARD_DEVICES = ["1:3", "1:5", "1:7", "1:8", "1:9", "5:0", "5:1", "5:2", "136:*"];
 
+/** SECURITY: beside its memory, a sandbox on v1 may have this part of it in TCP and UDP buffers; without, the host's all. */
+const SOCKET_BUFFERS_PART = 4;
+
 const RULES: readonly LimitRule[] = [
 	{
 		controller: "cpu",
@@ -75,8 +78,11 @@ const RULES: readonly LimitRule[] = [
 		controller: "memory",
 		fields: ["memoryBytes", "swapBytes"],
 		// The sum of both may never be below memory alone, so memory is written first.
-		v1: ({ memoryBytes = 0, swapBytes = 0 }, { swap }) => [
+		v1: ({ memoryBytes = 0, swapBytes = 0 }, { swap, limitsSocketBuffers }) => [
 			["memory.limit_in_bytes", String(memoryBytes)],
+			...(limitsSocketBuffers
+				? ([[SOCKET_BUFFERS_FILE, String(Math.ceil(memoryBytes / SOCKET_BUFFERS_PART))]] as const)
+				: []),
 			...(swap === "limited"
 				? ([["memory.memsw.limit_in_bytes", String(memoryBytes + swapBytes)]] as const)
 				: []),

@@ -40,6 +40,7 @@ const HYBRID = {
 	].join("\n"),
 	"cg/cpu,cpuacct/tasks": "",
 	"cg/memory/memory.memsw.limit_in_bytes": "",
+	"cg/memory/memory.kmem.tcp.limit_in_bytes": "",
 	"cg/pids/tasks": "",
 	"cg/unified/cgroup.controllers": "hugetlb\n",
 	"cg/unified/cgroup.subtree_control": "",
@@ -84,6 +85,7 @@ cgroup_create @/memory/shale/box
 cgroup_create @/pids/shale/box
 cgroup_write @/cpu,cpuacct/shale/box/cpu.cfs_quota_us 50000
 cgroup_write @/memory/shale/box/memory.limit_in_bytes 67108864
+cgroup_write @/memory/shale/box/memory.kmem.tcp.limit_in_bytes 16777216
 cgroup_write @/memory/shale/box/memory.memsw.limit_in_bytes 67108864
 cgroup_write @/pids/shale/box/pids.max 64
 cgroup_join @/cpu,cpuacct/shale/box

@@ -84,7 +84,7 @@ const STATE_EVENTS: Readonly<Partial<Record<SandboxState, EventType>>> = {
 export function save(core: Core, living: Living, changes: Changes): void {
 	const next = toNext(living.stored, changes);
 	core.store.save(next);
-	take(core, living, next);
+	setStored(core, living, next);
 }
 
 /** Notes what has happened already, also when the store cannot: the next save catches up, or the next start. */
@@ -95,7 +95,7 @@ export function saveFact(core: Core, living: Living, changes: Changes): void {
 	} catch (error) {
 		core.log.error({ err: error, sandbox: living.sandbox.id }, "a sandbox's record could not be written");
 	}
-	take(core, living, next);
+	setStored(core, living, next);
 }
 
 function toNext(stored: StoredSandbox, { state, reason, ...rest }: Changes): StoredSandbox {
@@ -105,7 +105,7 @@ function toNext(stored: StoredSandbox, { state, reason, ...rest }: Changes): Sto
 	return { ...next, sandbox: { ...stored.sandbox, ...told, expiresAt } };
 }
 
-function take(core: Core, living: Living, next: StoredSandbox): void {
+function setStored(core: Core, living: Living, next: StoredSandbox): void {
 	const { state } = living.sandbox;
 	living.stored = next;
 	const { id: sandboxId, reason } = next.sandbox;

@@ -285,6 +285,10 @@ describe("a database that cannot be written", () => {
 		host.backend.die("a");
 		await settle();
 		assert.equal(sandboxes.get("a").state, "failed");
+		assert.deepEqual(
+			sandboxes.list({}).sandboxes.map(({ state }) => state),
+			["failed"],
+		);
 		assert.equal((await host.open()).get("a").state, "failed");
 	});
 });

@@ -41,7 +41,7 @@ import { Slots } from "./slots.ts";
 import { startAgain } from "./start.ts";
 import { settled } from "./steps.ts";
 import { stopSandbox } from "./stop.ts";
-import type { SandboxStore } from "./store.ts";
+import type { SandboxStore, StoredSandbox } from "./store.ts";
 import type { ListSandboxes, Sandboxes, SandboxPage, SandboxState } from "./types.ts";
 
 export interface SandboxesOptions {
@@ -147,14 +147,19 @@ function bind(core: Core, inventory: Inventory): OpenSandboxes {
 }
 
 function countActive(core: Core): number {
-	const isActive = ({ sandbox: { state } }: { sandbox: { state: string } }) =>
-		state !== "stopped" && state !== "failed";
-	return [...core.living.values()].filter(isActive).length;
+	let count = 0;
+	for (const { sandbox } of core.living.values()) {
+		if (sandbox.state !== "stopped" && sandbox.state !== "failed") count++;
+	}
+	return count;
 }
 
 function listSandboxes(core: Core, query: ListSandboxes): SandboxPage {
 	const { sandboxes, cursor } = core.store.list(query);
-	return { sandboxes: sandboxes.map((stored) => toRecord(core, stored)), cursor };
+	// What the store could not be told is known here.
+	const toNewest = (stored: StoredSandbox) =>
+		stored.sandbox.state === "destroyed" ? stored : (core.living.get(stored.sandbox.id)?.stored ?? stored);
+	return { sandboxes: sandboxes.map((stored) => toRecord(core, toNewest(stored))), cursor };
 }
 
 function countByState(core: Core): ReadonlyMap<SandboxState, number> {

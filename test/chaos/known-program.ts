@@ -75,12 +75,12 @@ export class SeenRun {
 
 	/** The whole of both streams, and the exit. */
 	finish({ exitCode, signal, timedOut }: Json): void {
+		const isRight = exitCode === this.#program.exitCode && signal === null && timedOut === false;
+		if (!isRight) this.#fail(`it ended with ${JSON.stringify({ exitCode, signal, timedOut })}`);
 		for (const stream of ["stdout", "stderr"] as const) {
 			const missing = this.#program[stream].length - this.#lengths[stream];
 			if (missing !== 0) this.#fail(`${missing} bytes of ${stream} are missing`);
 		}
-		const isRight = exitCode === this.#program.exitCode && signal === null && timedOut === false;
-		if (!isRight) this.#fail(`it ended with ${JSON.stringify({ exitCode, signal, timedOut })}`);
 	}
 
 	/** A captured answer, in base64. */

@@ -98,6 +98,20 @@ assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN); print("ok")
 
 testAttacks("processes", [...OTHERS, ...AGENT]);
 
+it("the agent's program is sealed: not even the host's root could overwrite what all sandboxes execute", {
+	skip: missingRoot() || missingLayers("000-base-debian", "100-python3"),
+}, async () => {
+	const sandbox = await startPlanSandbox({ input: NO_USER_NAMESPACE, editPlan: unconfined });
+	try {
+		const seals = `import fcntl, os
+print(fcntl.fcntl(os.open("/proc/1/exe", os.O_RDONLY), 1034)) # F_GET_SEALS`;
+		const { output } = await sandbox.exec(python(seals));
+		assert.equal(Number(output) & 0xf, 0xf, "F_SEAL_SEAL, SHRINK, GROW and WRITE");
+	} finally {
+		await sandbox.close();
+	}
+});
+
 it("the agent has nothing of the host open, and no environment", {
 	skip: missingRoot() || missingLayers("000-base-debian", "100-python3"),
 }, async () => {

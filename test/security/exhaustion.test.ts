@@ -43,6 +43,62 @@ print("ok")`),
 		hasSucceeded: printedOk,
 	},
 	{
+		title: "takes 200 MiB of memory in the buffers of TCP sockets, which cgroup v1 does not count as memory",
+		protection: "the memory limit and, on v1, that of socket buffers",
+		on: { limits: { memoryBytes: 64 * MIB, swapBytes: 0 } },
+		off: {},
+		guest: { timeoutMs: 5000 },
+		argv: () =>
+			python(`import socket
+server = socket.create_server(("127.0.0.1", 0), backlog=500)
+kept = []; total = 0
+for n in range(200):
+    client = socket.create_connection(server.getsockname()); client.setblocking(False)
+    kept += [client, server.accept()]
+    try:
+        while True: total += client.send(bytes(65536))
+    except BlockingIOError: pass
+assert total > 200 << 20, total
+print("ok")`),
+		hasSucceeded: printedOk,
+	},
+	{
+		title: "takes 200 MiB of memory in the buffers of UDP sockets",
+		protection: "the memory limit and, on v1, that of socket buffers",
+		on: { limits: { memoryBytes: 64 * MIB, swapBytes: 0 } },
+		off: { openFiles: 10_000 },
+		guest: { timeoutMs: 10_000 },
+		argv: () =>
+			python(`import socket
+pages = lambda: int(open("/proc/net/sockstat").read().split("UDP: ")[1].split()[3])
+before = pages(); kept = []
+for n in range(900):
+    receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); receiver.bind(("127.0.0.1", 0)); kept.append(receiver)
+    receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 30)
+    for m in range(200): kept[0].sendto(bytes(1400), receiver.getsockname())
+    if pages() - before > (200 << 20) / 4096: print("ok"); break`),
+		hasSucceeded: printedOk,
+	},
+	{
+		title: "takes 200 MiB of memory in the buffers of unix sockets and pipes",
+		protection: "the memory limit",
+		on: { limits: { memoryBytes: 64 * MIB, swapBytes: 0 }, openFiles: 10_000 },
+		off: { openFiles: 10_000 },
+		guest: { timeoutMs: 5000 },
+		argv: () =>
+			python(`import fcntl, os, socket
+total = 0; kept = []
+while total < 200 << 20:
+    pair = socket.socketpair(); ends = os.pipe(); kept += [pair, ends]
+    pair[0].setblocking(False); os.set_blocking(ends[1], False)
+    for write in (pair[0].send, lambda data: os.write(ends[1], data)):
+        try:
+            while True: total += write(bytes(65536))
+        except BlockingIOError: pass
+print("ok")`),
+		hasSucceeded: printedOk,
+	},
+	{
 		title: "has 200 processes where it may have 50",
 		protection: "the limit of processes",
 		on: { limits: { processes: 50 } },
@@ -108,6 +164,20 @@ print("ok")`),
 try: resource.setrlimit(resource.RLIMIT_NOFILE, (4000, 4000))
 except ValueError: pass
 for n in range(2000): os.open("/dev/null", 0)
+print("ok")`),
+		hasSucceeded: printedOk,
+	},
+	{
+		title: "takes 1,000 of the terminals that all sandboxes share",
+		protection: "the limit of terminals",
+		on: { openFiles: 4000 },
+		off: {
+			openFiles: 4000,
+			editPlan: mountedWith("/dev/pts", ["nosuid", "noexec"], "newinstance,ptmxmode=0666,mode=0620,gid=5"),
+		},
+		argv: () =>
+			python(`import os
+for n in range(1000): os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY)
 print("ok")`),
 		hasSucceeded: printedOk,
 	},

@@ -1,10 +1,12 @@
-/** For tests: one file operation of an agent, run to its end. */
+/** For tests: file operations of an agent, run to their end. */
 
+import assert from "node:assert/strict";
 import type { AgentConnection } from "../../src/agent/connection.ts";
 import {
 	type FileChange,
 	type FileFacts,
 	type FileOperation,
+	FileOperationError,
 	type FileRequest,
 	openFileOperation,
 } from "../../src/agent/files.ts";
@@ -40,4 +42,32 @@ export async function collectRecords(operation: FileOperation): Promise<FileOutc
 		else events.push(record.change);
 	}
 	return { infos, bytes: Buffer.concat(pieces), events, count: operation.count };
+}
+
+type Fields<Name extends FileRequest["operation"]> = Partial<Extract<FileRequest, { operation: Name }>>;
+
+/** Requests with what most tests want. */
+export const request = {
+	stat: (path: string, followSymlinks = true) => ({ operation: "stat", path, followSymlinks }) as const,
+	list: (path: string, depth = 1, limit = 1000) => ({ operation: "list", path, depth, limit }) as const,
+	read: (path: string, offset = 0, length = Number.MAX_SAFE_INTEGER) =>
+		({ operation: "read", path, offset, length }) as const,
+	write: (path: string, fields: Fields<"write"> = {}) =>
+		({ operation: "write", path, mode: 0o644, parents: false, overwrite: true, ...fields }) as const,
+	remove: (path: string, recursive = true) => ({ operation: "remove", path, recursive }) as const,
+	watch: (path: string, recursive = false) => ({ operation: "watch", path, recursive }) as const,
+};
+
+/** The worker must refuse it with this errno; returns the refusal. */
+export async function assertRefused(
+	outcome: Promise<unknown>,
+	errnoName: string,
+): Promise<FileOperationError> {
+	const error = await outcome.then(
+		() => assert.fail("it was not refused"),
+		(reason: unknown) => reason,
+	);
+	assert.ok(error instanceof FileOperationError, String(error));
+	assert.equal(error.errnoName, errnoName);
+	return error;
 }

@@ -103,3 +103,11 @@ test("the WebSocket's path says so to plain requests", async () => {
 	const { api } = createFakeApi();
 	assert.match((await expectError(await api.app.request(PATH), 400)).message, /WebSocket/);
 });
+
+test("an exec that comes while the daemon stops starts nothing: its connection's end would kill the program", async () => {
+	const { api, daemon } = createFakeApi();
+	api.close();
+	const answer = await api.app.request(PATH, postJson({ argv: ["id"], id: "p-7" }));
+	assert.equal((await expectError(answer, 503)).code, "unavailable");
+	assert.deepEqual(daemon.sandboxes.executed, []);
+});

@@ -46,7 +46,7 @@ enter_root
 mount proc /proc nosuid,nodev,noexec
 mount sysfs /sys ro,nosuid,nodev,noexec
 mount_dev
-mount devpts /dev/pts nosuid,noexec newinstance,ptmxmode=0666,mode=0620,gid=5
+mount devpts /dev/pts nosuid,noexec newinstance,ptmxmode=0666,mode=0620,gid=5,max=128
 mount tmpfs /dev/shm nosuid,nodev,noexec mode=1777,size=67108864
 mount mqueue /dev/mqueue nosuid,nodev,noexec
 mask /proc/acpi

@@ -17,6 +17,10 @@ const BYTES_PER_INODE = 4096;
 /** As container engines have it; it counts as the sandbox's memory. */
 const SHM_BYTES = 64 * 1024 * 1024;
 
+const PTS_OPTIONS = "newinstance,ptmxmode=0666,mode=0620,gid=5";
+/** Of the 3072 that the kernel has for all sandboxes together (kernel.pty.max less kernel.pty.reserve). */
+const MAX_TERMINALS = 128;
+
 export interface LaunchPlanInput {
 	readonly hostname: string;
 	/** Ids under which the layers are mounted, bottom first. */
@@ -75,7 +79,7 @@ function guestOps({ hostname, hostIdBase }: LaunchPlanInput): Op[] {
 		op.mount("proc", "/proc", ["nosuid", "nodev", "noexec"]),
 		op.mount("sysfs", "/sys", ["ro", "nosuid", "nodev", "noexec"]),
 		op.mountDev(),
-		op.mount("devpts", "/dev/pts", ["nosuid", "noexec"], "newinstance,ptmxmode=0666,mode=0620,gid=5"),
+		op.mount("devpts", "/dev/pts", ["nosuid", "noexec"], `${PTS_OPTIONS},max=${MAX_TERMINALS}`),
 		op.mount("tmpfs", "/dev/shm", ["nosuid", "nodev", "noexec"], `mode=1777,size=${SHM_BYTES}`),
 		op.mount("mqueue", "/dev/mqueue", ["nosuid", "nodev", "noexec"]),
 		...hidden.map((path) => op.mask(path)),

@@ -33,7 +33,13 @@ const PROBE_LAYER = "probe";
 const PROBE_IMAGE = "probe.squashfs";
 /** No sandbox can be called so. */
 const PROBE_CGROUP = `_probe-${process.pid}`;
-const NO_CGROUPS: CgroupLayout = { mode: "none", v1: {}, unified: undefined, swap: "absent" };
+const NO_CGROUPS: CgroupLayout = {
+	mode: "none",
+	v1: {},
+	unified: undefined,
+	swap: "absent",
+	limitsSocketBuffers: false,
+};
 const NAMESPACES: readonly CloneNamespace[] = ["mount", "pid", "net", "ipc", "uts", "cgroup", "time"];
 
 /**
