@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { takeInventory, waitForNoLeaks } from "../support/leaks.ts";
 import { type KillKind, ServedDaemon } from "../support/served-daemon.ts";
-import { checkKept, type KeptSandbox, runCycle } from "./cycle.ts";
+import { checkKept, destroy, type KeptSandbox, runCycle } from "./cycle.ts";
 import { PatientClient } from "./patient-client.ts";
 import { createRandom, type Random } from "./random.ts";
 
@@ -15,6 +15,8 @@ export interface ChaosOptions {
 	readonly cycles: number;
 	readonly workers: number;
 	readonly seed: number;
+	/** Ends it early; what was made is destroyed all the same. */
+	readonly signal?: AbortSignal;
 	/** Called with a line for people, now and then. */
 	readonly onProgress?: (line: string) => void;
 }
@@ -89,7 +91,7 @@ class ChaosRun {
 		this.#options = options;
 		this.#random = createRandom(options.seed);
 		daemon.onServing = async () => {
-			this.adopted += await this.#countRunning();
+			this.adopted += (await this.#listSandboxes("state=running")).length;
 		};
 	}
 
@@ -103,10 +105,16 @@ class ChaosRun {
 		await killing;
 		this.kept = kept.length;
 		for (const sandbox of kept) await this.#note(checkKept(this.client, sandbox));
+		for (const id of await this.#listSandboxes()) {
+			// One that belongs to a violation, or one that should not be there.
+			if (this.violations.length === 0) this.violations.push(`${id} is still there`);
+			await this.#note(destroy(this.client, id));
+		}
 	}
 
 	async #workOff(kept: KeptSandbox[]): Promise<void> {
-		while (this.#nextCycle < this.#options.cycles && this.violations.length < MAX_VIOLATIONS) {
+		const isOver = () => this.#options.signal?.aborted || this.violations.length >= MAX_VIOLATIONS;
+		while (this.#nextCycle < this.#options.cycles && !isOver()) {
 			const number = this.#nextCycle++;
 			const sandboxId = `chaos-${number}`;
 			const random = this.#random.fork(number);
@@ -142,9 +150,9 @@ class ChaosRun {
 		}
 	}
 
-	async #countRunning(): Promise<number> {
-		const response = await fetch(`${this.#daemon.url}/v1/sandboxes?state=running&limit=1000`);
-		const { sandboxes } = (await response.json()) as { sandboxes: readonly unknown[] };
-		return sandboxes.length;
+	async #listSandboxes(query = ""): Promise<string[]> {
+		const response = await fetch(`${this.#daemon.url}/v1/sandboxes?limit=1000&${query}`);
+		const { sandboxes } = (await response.json()) as { sandboxes: readonly { id: string }[] };
+		return sandboxes.map(({ id }) => id);
 	}
 }

@@ -22,9 +22,11 @@ const NDJSON = "application/x-ndjson";
 /** Returns the sandbox when it was kept. Throws a Violation. */
 export async function runCycle(options: CycleOptions): Promise<KeptSandbox | undefined> {
 	const { client, sandboxId, random } = options;
-	await create(options);
+	const upper = random.next() < 0.3 ? "disk" : "tmpfs";
+	await create(options, upper);
 	const runs = Array.from({ length: random.integer(1, 4) }, (_, n) => createProgram(`run-${n}`, random));
 	await Promise.all(runs.map((program) => run(client, { sandboxId, program, way: toWay(random) })));
+	if (upper === "disk" && random.next() < 0.5) await stopAndStart(client, sandboxId);
 	if (random.next() < 0.25) {
 		const unread = createProgram("unread", random);
 		await startInBackground(client, sandboxId, unread);
@@ -44,17 +46,30 @@ export async function checkKept(client: PatientClient, { id, runs, unread }: Kep
 	await destroy(client, id);
 }
 
-async function create({ client, sandboxId, random }: CycleOptions): Promise<void> {
+async function create({ client, sandboxId }: CycleOptions, upper: "disk" | "tmpfs"): Promise<void> {
 	const body = {
 		id: sandboxId,
-		upper: random.next() < 0.3 ? "disk" : "tmpfs",
+		upper,
 		limits: { memoryMiB: 128, diskMiB: 32, processes: 64 },
 	};
 	const { json } = await client.call({ method: "POST", path: "/v1/sandboxes", body, expected: [200, 201] });
 	if (json.state !== "running") throw new Violation(`${sandboxId} was created and is ${json.state}`);
 }
 
-async function destroy(client: PatientClient, id: string): Promise<void> {
+/** What is on its disk stays. */
+async function stopAndStart(client: PatientClient, id: string): Promise<void> {
+	for (const [verb, state] of [
+		["stop", "stopped"],
+		["start", "running"],
+	] as const) {
+		const path = `/v1/sandboxes/${id}/${verb}`;
+		const { json } = await client.call({ method: "POST", path, expected: [200] });
+		if (json.state !== state) throw new Violation(`${id}: ${verb} left it ${json.state}: ${json.reason}`);
+	}
+}
+
+/** From any state. Returns when it is gone. */
+export async function destroy(client: PatientClient, id: string): Promise<void> {
 	await client.call({ method: "DELETE", path: `/v1/sandboxes/${id}`, expected: [204] });
 	await client.call({ method: "GET", path: `/v1/sandboxes/${id}`, expected: [404] });
 }

@@ -21,7 +21,9 @@ const options = {
 
 const say = (line: string) => process.stderr.write(`${line}\n`);
 say(`chaos: ${options.cycles} cycles, ${options.workers} workers, --seed ${options.seed}`);
-const report = await runChaos({ ...options, onProgress: say });
+const interrupted = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort());
+const report = await runChaos({ ...options, signal: interrupted.signal, onProgress: say });
 say(summarise(report));
 process.exitCode = report.violations.length === 0 ? 0 : 1;
 
