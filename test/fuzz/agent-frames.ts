@@ -19,6 +19,8 @@ const CORPUS_FOLDER = join(import.meta.dirname, "corpus");
 /** What may be left of all meetings together. */
 const MAX_GROWTH_BYTES = 32 * 2 ** 20;
 const MAX_INPUT_BYTES = 96 * 1024;
+/** That are changed further; beyond, a new one takes the place of another. */
+const MAX_INPUTS = 2000;
 /** In the repository. */
 const MAX_KEPT_BYTES = 8 * 1024;
 
@@ -32,6 +34,7 @@ const inputs: Uint8Array[] = [
 	...CONVERSATIONS,
 	...readdirSync(CORPUS_FOLDER).map((name) => readFileSync(join(CORPUS_FOLDER, name))),
 ];
+/** Their digests: the words of many hours are much. */
 const outcomes = new Set<string>();
 const endings = new Set<string>();
 let last: Buffer = Buffer.alloc(0);
@@ -56,8 +59,9 @@ function fail(error: unknown): never {
 async function isNews(input: Buffer): Promise<boolean> {
 	last = input;
 	const outcome = await meet(input);
-	if (outcomes.has(outcome)) return false;
-	outcomes.add(outcome);
+	const digest = toName(outcome);
+	if (outcomes.has(digest)) return false;
+	outcomes.add(digest);
 	const ending = /^closed: .*/m.exec(outcome)?.[0] ?? "";
 	if (input.length <= MAX_KEPT_BYTES && !endings.has(ending)) {
 		endings.add(ending);
@@ -86,7 +90,9 @@ async function fuzz(): Promise<void> {
 		const input = mutate(random, inputs);
 		if (input.length > MAX_INPUT_BYTES || !(await isNews(input))) continue;
 		// In memory of its own, instead of a piece of a pool that it would keep.
-		inputs.push(new Uint8Array(input));
+		const kept = new Uint8Array(input);
+		if (inputs.length < MAX_INPUTS) inputs.push(kept);
+		else inputs[CONVERSATIONS.length + random(MAX_INPUTS - CONVERSATIONS.length)] = kept;
 	}
 	const grownBytes = (await heldBytes()) - heldAtFirst;
 	if (grownBytes > MAX_GROWTH_BYTES)
@@ -95,8 +101,11 @@ async function fuzz(): Promise<void> {
 }
 
 function keep(input: Buffer): void {
-	const name = createHash("sha256").update(input).digest("hex").slice(0, 12);
-	writeFileSync(join(CORPUS_FOLDER, name), input);
+	writeFileSync(join(CORPUS_FOLDER, toName(input)), input);
+}
+
+function toName(content: string | Buffer): string {
+	return createHash("sha256").update(content).digest("hex").slice(0, 12);
 }
 
 await fuzz().catch(fail);
