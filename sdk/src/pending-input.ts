@@ -33,7 +33,7 @@ export class PendingInput {
 			while (this.#end - this.#start > MAX_PENDING_BYTES && !this.#isOver) await this.#room();
 			if (this.#isOver || this.#isClosed) return;
 			// A copy: the caller may use its buffer again, and this one may be needed again.
-			const piece = bytes.slice(from, from + MAX_MESSAGE_BYTES);
+			const piece = Uint8Array.from(bytes.subarray(from, from + MAX_MESSAGE_BYTES));
 			this.#pieces.push(piece);
 			this.#end += piece.length;
 			if (this.#sink) this.#send(this.#sink, piece);

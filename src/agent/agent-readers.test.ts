@@ -142,7 +142,7 @@ describe("readers and writers of a process", { skip: missingAgent() }, () => {
 	});
 
 	test("a terminal's output is replayed to who comes later, and all see a change of its size", async () => {
-		const script = "echo ready; trap 'stty size' WINCH; while :; do sleep 0.01; done";
+		const script = "trap 'stty size' WINCH; echo ready; while :; do sleep 0.01; done";
 		const terminal = await shell(script, { pty: { columns: 80, rows: 24 } });
 		const first = terminal.output();
 		assert.equal((await first.next()).value?.data.toString(), "ready\r\n");

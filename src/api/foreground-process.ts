@@ -41,7 +41,9 @@ export class ForegroundProcesses {
 		if (resume && id !== undefined) await this.#sandboxes.getProcess(sandboxId, id);
 		const process = await this.#sandboxes.start(sandboxId, request);
 		const key = `${sandboxId}/${process.id}`;
+		const previous = this.#owners.get(key);
 		const foreground: ForegroundProcess = new ForegroundProcess(process, {
+			previous,
 			sandboxes: this.#sandboxes,
 			sandboxId,
 			isNamed: id !== undefined,
@@ -83,6 +85,8 @@ export class ForegroundProcesses {
 }
 
 interface Surroundings {
+	/** The connection that had it until now. */
+	readonly previous: ForegroundProcess | undefined;
 	readonly sandboxes: Sandboxes;
 	readonly sandboxId: string;
 	/** The client chose its id, and may have come back to it. */
@@ -102,10 +106,14 @@ export class ForegroundProcess implements AttachedProcess {
 	/** What `next` threw, and so has been told already. */
 	#failure: unknown;
 	#over = false;
+	/** Offset of stdin after all that was handed on, be it written or still on its way; undefined until it is asked for. */
+	#stdinEnd: number | undefined;
+	#isSuperseded = false;
 
 	constructor(process: RunningProcess, surroundings: Surroundings) {
 		this.process = process;
 		this.#surroundings = surroundings;
+		if (surroundings.previous) surroundings.previous.#isSuperseded = true;
 		this.#output = process.output()[Symbol.asyncIterator]();
 		// Whoever awaits it sees the failure; when nobody does, it must not end the daemon.
 		process.exited.catch(() => undefined);
@@ -128,17 +136,29 @@ export class ForegroundProcess implements AttachedProcess {
 		return exit;
 	}
 
-	/** Of the next byte of stdin that it takes: above 0 for a run that an earlier connection has written to. */
-	async stdinOffset(): Promise<number> {
-		const { sandboxes, sandboxId, isNamed } = this.#surroundings;
-		if (!isNamed) return 0;
-		return (await sandboxes.getProcess(sandboxId, this.process.id)).stdinEnd ?? 0;
+	/**
+	 * Of the next byte of stdin that it takes: above 0 for a run that an earlier connection has written to. `isNew`: none
+	 * can have, unless it is still there.
+	 */
+	async stdinOffset({ isNew }: { readonly isNew: boolean }): Promise<number> {
+		const { sandboxes, sandboxId, previous } = this.#surroundings;
+		if (previous) this.#stdinEnd = previous.#stdinEnd;
+		else if (isNew) this.#stdinEnd = 0;
+		this.#stdinEnd ??= (await sandboxes.getProcess(sandboxId, this.process.id)).stdinEnd ?? 0;
+		return this.#stdinEnd;
+	}
+
+	/** After {@link stdinOffset}. What comes late over a connection that another has replaced comes over that one too. */
+	async writeStdin(data: Uint8Array): Promise<void> {
+		if (this.#isSuperseded) return;
+		this.#stdinEnd = (this.#stdinEnd ?? 0) + data.length;
+		await this.process.writeStdin(data);
 	}
 
 	/** Writes what it has not got yet and closes. A program that stops reading early is no error: its exit tells. */
 	async feed(stdin: Uint8Array): Promise<void> {
 		try {
-			await this.process.writeStdin(stdin.subarray(await this.stdinOffset()));
+			await this.writeStdin(stdin.subarray(await this.stdinOffset({ isNew: !this.#surroundings.isNamed })));
 			this.process.closeStdin();
 		} catch (error) {
 			this.#report(error, "feeding a program its stdin");

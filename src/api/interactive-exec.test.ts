@@ -235,6 +235,28 @@ test("what has arrived of stdin is told, less what may still be on its way", asy
 	told.socket.terminate();
 });
 
+test("a connection that replaces another one goes on with stdin after what that one still writes", async () => {
+	await using server = await startFakeServer();
+	const request = { id: "p-1", argv: ["cat"], stdin: true };
+	const old = await open(server.url, request);
+	await until(() => old.events.length === 1, "the start");
+	const reading = Promise.withResolvers<void>();
+	server.daemon.sandboxes.last.stdinBlocked = reading.promise;
+	old.socket.send(Buffer.from("0123456789"));
+	await sleep(50);
+	const current = await open(server.url, { ...request, resume: true });
+	await until(() => current.events.length === 1, "the start");
+	assert.equal(current.events[0]?.stdinOffset, 10);
+	old.socket.send(Buffer.from("late"));
+	current.socket.send(Buffer.from("abc"));
+	reading.resolve();
+	await until(() => server.daemon.sandboxes.last.stdinEnd === 13, "both writes");
+	await sleep(50);
+	assert.equal(Buffer.concat(server.daemon.sandboxes.last.stdin).toString(), "0123456789abc");
+	old.socket.terminate();
+	current.socket.terminate();
+});
+
 test("output that was lost in between is told before what follows it", async () => {
 	await using server = await startFakeServer();
 	const told = await open(server.url, { id: "p-1", argv: ["cat"], stdin: true });

@@ -102,11 +102,10 @@ export class InteractiveExec {
 		const open = async (value: unknown): Promise<SessionProcess> => {
 			const request = parseInput(interactiveExecRequest, value);
 			const attached = await this.#options.foregrounds.start(sandboxId, request);
-			const { process } = attached;
 			if (!request.stdin) return { attached, stdin: undefined };
-			const offset = request.resume ? await attached.stdinOffset() : 0;
-			const write = (data: Buffer) => process.writeStdin(data);
-			return { attached, stdin: { offset, write, close: () => process.closeStdin() } };
+			const offset = await attached.stdinOffset({ isNew: !request.resume });
+			const write = (data: Buffer) => attached.writeStdin(data);
+			return { attached, stdin: { offset, write, close: () => attached.process.closeStdin() } };
 		};
 		return { sandboxId, awaitsRequest: true, open };
 	}

@@ -66,7 +66,7 @@ export class FakeSandboxes extends FakeProcesses implements Sandboxes {
 
 	list(query: ListSandboxes) {
 		this.listed.push(query);
-		return { sandboxes: [LIVING], cursor: "next" };
+		return { sandboxes: [LIVING], cursor: query.cursor === undefined ? "next" : null };
 	}
 
 	async destroy(id: string): Promise<void> {
