@@ -3,12 +3,19 @@
  * the user of its configuration, if one is named, and nothing that it does needs more.
  */
 import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ID_RANGE_SIZE } from "../backends/namespace/launch-plan.ts";
 import type { CleanupStack } from "../lib/cleanup.ts";
 import { ShaleError } from "../lib/errors.ts";
 import type { Log } from "../lib/log.ts";
-import { type CgroupLayout, detectCgroups, parentsOf, prepareCgroups } from "../linux/cgroups.ts";
+import {
+	type CgroupLayout,
+	detectCgroups,
+	parentsOf,
+	prepareCgroups,
+	removeUnusedParents,
+} from "../linux/cgroups.ts";
 import type { JailerOwner } from "../linux/jailer.ts";
 import { ResidentJailer } from "../linux/resident-jailer.ts";
 import { type Config, daemonPaths } from "./config.ts";
@@ -40,9 +47,13 @@ export async function openPrivileged(
 		});
 	}
 	await makeFolders(config, user);
-	const cgroups = await prepareCgroups(await detectCgroups({ parent: cgroupParent(config.data) }));
+	const found = await detectCgroups({ parent: cgroupParent(config.data) });
+	const isFirst = ![...parentsOf(found)].some((hostPath) => existsSync(hostPath));
+	const cgroups = await prepareCgroups(found);
 	const jailer = await startJailer({ config, log, cgroups, user });
 	cleanup.add(() => jailer.close());
+	// Of a start that fails from here on. Those that were there may be another daemon's.
+	if (isFirst) cleanup.add(() => removeUnusedParents((ops) => jailer.run(ops), cgroups));
 	if (user !== undefined) await becomeServiceUser(user);
 	return { jailer, cgroups };
 }

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errnoCode, ShaleError } from "../lib/errors.ts";
 import { type CgroupLayout, type Controller, HOST_LEAF } from "./cgroup-layout.ts";
-import { type CgroupPaths, hierarchiesOf, parentsOf } from "./cgroup-plan.ts";
+import { type CgroupPaths, hierarchiesOf, parentsOf, planRemoveParents } from "./cgroup-plan.ts";
 import { PlanError } from "./jailer.ts";
 import { type Op, op } from "./plan.ts";
 
@@ -24,6 +24,17 @@ export async function listCgroups(layout: CgroupLayout): Promise<CgroupPaths[]> 
 	}
 	names.delete(HOST_LEAF);
 	return [...names].map(([name, hostPaths]) => toPaths(layout, name, new Set(hostPaths)));
+}
+
+/** Takes the parents away, unless a sandbox has a cgroup below them. */
+export async function removeUnusedParents(run: RunOps, layout: CgroupLayout): Promise<void> {
+	if ((await listCgroups(layout)).length > 0) return;
+	try {
+		await run(planRemoveParents(layout));
+	} catch (error) {
+		// Where the jailer is gone for good, somebody else is to remove them.
+		if (!(error instanceof ShaleError && error.code === "unavailable")) throw error;
+	}
 }
 
 /** The cgroups of one sandbox, as far as they are there. */

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, it } from "node:test";
 import { missingLayers } from "../support/layers.ts";
+import { takeInventory, waitForNoLeaks } from "../support/leaks.ts";
 import { missingRoot } from "../support/requirements.ts";
 import { findChildren, ServedDaemon, type ServedDaemonOptions } from "../support/served-daemon.ts";
 import { type ShaleRun, shale } from "../support/shale.ts";
@@ -148,6 +149,13 @@ describe("on a host", { skip: missingRoot() || missingLayers(BASE) }, () => {
 		const run = await serveOnce({ setup });
 		assert.notEqual(run.exitCode, 0);
 		assert.match(run.stderr, /loop/);
+	});
+
+	it("where a start fails, nothing of it is left", async () => {
+		const before = takeInventory();
+		const { exitCode } = await serveOnce({ setup: "mount -t tmpfs none /dev; mknod -m 666 /dev/null c 1 3" });
+		assert.notEqual(exitCode, 0);
+		assert.deepEqual(await waitForNoLeaks(before), []);
 	});
 
 	it("whose devices went away, what runs goes on, and what needs a loop device is refused", async () => {

@@ -18,7 +18,7 @@ import {
 	listCgroups,
 	planCreate,
 	planRemove,
-	planRemoveParents,
+	removeUnusedParents,
 } from "../../linux/cgroups.ts";
 import type { JailerChild } from "../../linux/jailer.ts";
 import { explainPlan, type Plan } from "../../linux/plan.ts";
@@ -129,13 +129,7 @@ export class NamespaceBackend implements Backend {
 	async close(): Promise<void> {
 		const { jailer, mounts, cgroups } = this.#options;
 		await mounts.close();
-		if ((await listCgroups(cgroups)).length > 0) return;
-		try {
-			await jailer.run(planRemoveParents(cgroups));
-		} catch (error) {
-			// Where it is gone for good, somebody else is to remove them.
-			if (!(error instanceof ShaleError && error.code === "unavailable")) throw error;
-		}
+		await removeUnusedParents((ops) => jailer.run(ops), cgroups);
 	}
 
 	#tryLaunch(spec: LaunchSpec): Promise<LaunchedSandbox> {
