@@ -82,9 +82,7 @@ static int finish_new(const struct upload *upload)
 	mode_t mode = upload->mode;
 	if (upload->replaces && fchown(upload->fd, upload->old.st_uid, upload->old.st_gid) < 0)
 		mode &= ~(mode_t)(S_ISUID | S_ISGID);
-	if (fchmod(upload->fd, mode) < 0)
-		return errno;
-	return close(upload->fd) < 0 ? errno : 0; // where some file systems tell that the disk is full
+	return fchmod(upload->fd, mode) < 0 ? errno : 0;
 }
 
 int files_write(struct wire_reader *request)
@@ -112,6 +110,9 @@ int files_write(struct wire_reader *request)
 	error = receive_content(upload.fd);
 	if (!error)
 		error = finish_new(&upload);
+	// Where some file systems tell that the disk is full. Before the answer in any case: the client counts on the room.
+	if (close(upload.fd) < 0 && !error)
+		error = errno;
 	if (!error)
 		error = rename_name(place->directory, upload.name, place->directory, place->name, !new_only);
 	if (error) {

@@ -33,6 +33,11 @@ function createMounts({ lingerMs = 0, failing = "" } = {}) {
 	return { done, mounts: new LayerMounts(run, { store, lingerMs }) };
 }
 
+/** Timers of layers do not keep the process; this does. */
+async function until(isSo: () => boolean): Promise<void> {
+	for (let round = 0; round < 1000 && !isSo(); round++) await sleep(1);
+}
+
 test("concurrent first users of a layer share one mount", async () => {
 	const { done, mounts } = createMounts();
 	const [one, two] = await Promise.all([mounts.acquire(["000-a", "100-b"]), mounts.acquire(["000-a"])]);
@@ -56,7 +61,7 @@ test("a layer is unmounted only after its last user is gone, and a lease counts 
 	await sleep(5);
 	assert.equal(done.length, 1);
 	two.release();
-	await sleep(5);
+	await until(() => done.length > 1);
 	assert.deepEqual(done.slice(1), [`layer_unmount ${A}`]);
 });
 
@@ -84,7 +89,7 @@ test("after the jailer's death layers are mounted again, and leases of before co
 	assert.deepEqual(done.slice(2), [`layer_mount ${A} /store/000-a.squashfs`]);
 	assert.equal(mounts.isUsed("000-a"), true);
 	renewed.release();
-	await sleep(5);
+	await until(() => done.length > 3);
 	assert.deepEqual(done.slice(3), [`layer_unmount ${A}`]);
 });
 
@@ -103,7 +108,7 @@ test("when one layer cannot be mounted, the others are given back and the next t
 	await assert.rejects(mounts.acquire(["000-a", "100-b"]), /no 100-b/);
 	assert.equal(mounts.isUsed("000-a"), false);
 	await assert.rejects(mounts.acquire(["100-b"]), /no 100-b/);
-	await sleep(5);
+	await until(() => done.length >= 2);
 	assert.deepEqual(done, [`layer_mount ${A} /store/000-a.squashfs`, `layer_unmount ${A}`]);
 });
 
