@@ -6,7 +6,7 @@
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
+import { constants, tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { AgentConnection, type StartProcess } from "../../src/agent/connection.ts";
 import { compileLaunchPlan, type LaunchPlanInput } from "../../src/backends/namespace/launch-plan.ts";
@@ -102,6 +102,8 @@ export async function startPlanSandbox(options: PlanSandboxOptions = {}): Promis
 				await agent.start({ ...toSpec(argv, openFiles), timeoutMs: 0, ...guest, attach: false });
 			},
 			async close() {
+				// Without a pid namespace they would outlive their agent.
+				await killPrograms(agent).catch(() => undefined);
 				agent.close();
 				await jailer.kill(hostPid, 9);
 				await exited;
@@ -114,6 +116,12 @@ export async function startPlanSandbox(options: PlanSandboxOptions = {}): Promis
 		await jailer.close();
 		rmSync(folder, { recursive: true });
 		throw error;
+	}
+}
+
+async function killPrograms(agent: AgentConnection): Promise<void> {
+	for (const { id, state } of await agent.list()) {
+		if (state === "running") await agent.signal(id, constants.signals.SIGKILL, "group");
 	}
 }
 
