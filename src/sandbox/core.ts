@@ -232,22 +232,20 @@ export async function toCallError(core: Core, id: string, error: unknown): Promi
 	return core.living.get(id) === living ? notRunning(living) : unknownSandbox(id);
 }
 
-const WAIT = "Wait until it is running.";
-
 /** What a client can do about a sandbox that is not running. */
-const HINTS: Readonly<Partial<Record<SandboxState, string>>> = {
-	creating: WAIT,
-	starting: WAIT,
-	stopping: "Start it again when it has stopped: shale start",
-	stopped: "Start it: shale start",
-	failed: "Destroy it and create it again.",
-};
+function toHint(state: SandboxState, { id, upper }: Sandbox): string | undefined {
+	if (state === "creating" || state === "starting") return "Wait until it is running.";
+	if (state === "stopping") return `Start it again when it has stopped: shale start ${id}`;
+	if (state === "stopped") return `Start it: shale start ${id}`;
+	if (state !== "failed") return undefined;
+	return upper === "disk" ? `Its disk upper is kept: shale start ${id}` : "Destroy it and create it again.";
+}
 
 /** A `conflict` that says what state it is in, why, and what to do. */
 export function notRunning({ sandbox, destroying }: Living): ShaleError {
-	const { id, upper, reason } = sandbox;
+	const { id, reason } = sandbox;
 	const state = destroying ? "destroying" : sandbox.state;
-	const hint = state === "failed" && upper === "disk" ? "Its disk upper is kept: shale start" : HINTS[state];
+	const hint = toHint(state, sandbox);
 	return new ShaleError("conflict", `sandbox ${id} is ${state}${reason ? `: ${reason}` : ""}`, {
 		...(hint === undefined ? {} : { hint }),
 		details: { state },

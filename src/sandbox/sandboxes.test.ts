@@ -131,7 +131,7 @@ describe("stop and start", () => {
 		const sandboxes = await host.open();
 		await sandboxes.create({ id: "a", upper: "disk" });
 		await sandboxes.stop("a");
-		const refusal = { code: "conflict", message: "sandbox a is stopped", hint: "Start it: shale start" };
+		const refusal = { code: "conflict", message: "sandbox a is stopped", hint: "Start it: shale start a" };
 		await assert.rejects(sandboxes.listProcesses("a"), refusal);
 		await assert.rejects(sandboxes.stats("a"), refusal);
 		await assert.rejects(sandboxes.extend("a", 1000), refusal);

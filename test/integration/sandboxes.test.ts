@@ -84,7 +84,7 @@ describe("sandboxes", { skip: missingRoot() || missingLayers(...TEST_LAYERS) }, 
 			const stopped = await daemon.request("POST", "/v1/sandboxes/kept/stop");
 			assert.deepEqual([stopped.status, stopped.json.state], [200, "stopped"]);
 			const refused = await daemon.request("POST", "/v1/sandboxes/kept/exec", { argv: ["true"] });
-			assert.deepEqual([refused.status, refused.json.hint], [409, "Start it: shale start"]);
+			assert.deepEqual([refused.status, refused.json.hint], [409, "Start it: shale start kept"]);
 			const started = await daemon.request("POST", "/v1/sandboxes/kept/start");
 			assert.deepEqual([started.status, started.json.state], [200, "running"], JSON.stringify(started.json));
 			const { stdout } = await daemon.exec("kept", ["sh", "-c", "cat /note; stat -c %u /note; pgrep sleep"]);
