@@ -28,8 +28,17 @@ export function takeInventory(): Inventory {
 /** One line a leaked thing, such as `cgroup /sys/fs/cgroup/pids/shale/sb-1`. */
 export function findLeaks(before: Inventory, after: Inventory): string[] {
 	return [...after].flatMap(([kind, things]) =>
-		[...things].filter((thing) => !before.get(kind)?.has(thing)).map((thing) => `${kind} ${thing}`),
+		[...things]
+			.filter((thing) => !before.get(kind)?.has(thing))
+			.map((thing) => `${kind} ${thing}${kind === "netns" ? describeHolder(thing) : ""}`),
 	);
+}
+
+/** A process that is in the network namespace, as that is what has to be found. */
+function describeHolder(namespace: string): string {
+	const pid = listPids().find((one) => tryRead(() => readlinkSync(`/proc/${one}/ns/net`)) === namespace);
+	const argv = tryRead(() => readFileSync(`/proc/${pid}/cmdline`, "utf8"));
+	return pid === undefined ? "" : ` of ${pid} ${argv.replaceAll("\0", " ").trim()}`;
 }
 
 /**
