@@ -102,13 +102,9 @@ static int write_content(int fd, uint64_t size)
 			return EINVAL;
 		}
 		size -= taken;
-		while (taken) {
-			ssize_t count = write(fd, at, taken);
-			if (count < 0 && errno != EINTR)
-				return errno;
-			at += count > 0 ? count : 0;
-			taken -= count > 0 ? (size_t)count : 0;
-		}
+		int error = write_all(fd, at, taken);
+		if (error)
+			return error;
 	}
 	return 0;
 }

@@ -25,6 +25,18 @@ static int (*const operations[])(struct wire_reader *request) = {
 	[9] = files_archive,	  [10] = files_extract, [11] = files_watch,
 };
 
+int write_all(int fd, const uint8_t *bytes, size_t length)
+{
+	while (length) {
+		ssize_t count = write(fd, bytes, length);
+		if (count < 0 && errno != EINTR)
+			return errno;
+		bytes += count > 0 ? count : 0;
+		length -= count > 0 ? (size_t)count : 0;
+	}
+	return 0;
+}
+
 static bool read_request(struct wire_reader *request)
 {
 	static uint8_t bytes[FILES_MAX_REQUEST_BYTES];

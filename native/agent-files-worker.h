@@ -7,10 +7,13 @@
 
 #include "wire.h"
 
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
 int files_worker_main(void); // what main() returns
+
+int write_all(int fd, const uint8_t *bytes, size_t length); // errno, or 0
 
 enum { FILES_MAX_PATH_BYTES = 4095 }; // PATH_MAX without its NUL
 

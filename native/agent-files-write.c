@@ -52,18 +52,6 @@ static int open_new(struct upload *upload)
 	return upload->fd < 0 ? errno : 0;
 }
 
-static int write_all(int fd, const uint8_t *bytes, size_t length)
-{
-	while (length) {
-		ssize_t count = write(fd, bytes, length);
-		if (count < 0 && errno != EINTR)
-			return errno;
-		bytes += count > 0 ? count : 0;
-		length -= count > 0 ? (size_t)count : 0;
-	}
-	return 0;
-}
-
 static int receive_content(int fd)
 {
 	static uint8_t buffer[BUFFER_BYTES];

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "agent-files.h"
 
+#include "agent-clock.h"
 #include "agent-spawn.h"
 #include "agent-tunnel.h"
 #include "wire.h"
@@ -11,7 +12,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -32,20 +32,13 @@ struct worker {
 static struct worker workers[MAX_WORKERS];
 static uint32_t doomed_count; // of those that have a time to be killed at
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void on_tunnel_closed(void *owner)
 {
 	struct worker *worker = owner;
 	worker->has_tunnel = false;
 	if (!worker->pid)
 		return;
-	worker->kill_at_ms = now_ms() + GRACE_MS;
+	worker->kill_at_ms = now_ms(CLOCK_MONOTONIC) + GRACE_MS;
 	doomed_count++;
 }
 
@@ -134,7 +127,7 @@ int files_enforce_deadlines(void)
 {
 	if (!doomed_count)
 		return -1;
-	uint64_t now = now_ms();
+	uint64_t now = now_ms(CLOCK_MONOTONIC);
 	int sleep_ms = -1;
 	for (int i = 0; i < MAX_WORKERS; i++) {
 		struct worker *worker = &workers[i];

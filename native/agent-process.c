@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "agent-process.h"
 
+#include "agent-clock.h"
 #include "agent-connection.h"
 #include "agent-pty.h"
 #include "agent-records.h"
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -23,13 +23,6 @@ enum {
 
 static uint64_t earliest_deadline_ms; // 0: none; may be earlier than any that is left
 static bool has_started; // since processes_take_started
-
-static uint64_t now_ms(clockid_t clock)
-{
-	struct timespec now;
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 // ---- starting ------------------------------------------------------------------------------------------------------
 

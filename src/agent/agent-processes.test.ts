@@ -4,9 +4,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { missingAgent, type RealAgent, startAgent } from "../../test/support/real-agent.ts";
 import { missingRoot } from "../../test/support/requirements.ts";
+import { until } from "../../test/support/until.ts";
 import type { AgentConnection, StartProcess } from "./connection.ts";
 import type { AgentProcess } from "./process.ts";
 
@@ -228,13 +228,6 @@ describe("processes of an agent", { skip: missingAgent() }, () => {
 		await running.exited;
 	});
 });
-
-async function until(isTrue: () => boolean): Promise<void> {
-	for (let i = 0; !isTrue(); i++) {
-		assert.ok(i < 500, "did not become true within 5 s");
-		await sleep(10);
-	}
-}
 
 /** The agent is the parent of orphans here, and reaps them at once. */
 async function assertGone(pid: number): Promise<void> {

@@ -6,6 +6,7 @@ import { constants } from "node:os";
 import { after, afterEach, before, beforeEach, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { missingAgent, type RealAgent, startAgent } from "../../test/support/real-agent.ts";
+import { until } from "../../test/support/until.ts";
 import type { AgentConnection, StartProcess } from "./connection.ts";
 import type { AgentProcess } from "./process.ts";
 
@@ -50,13 +51,6 @@ describe("readers and writers of a process", { skip: missingAgent() }, () => {
 			if (delayMs > 0) await sleep(delayMs);
 		}
 		return { data: Buffer.concat(pieces), missing, end: next, exit: await reader.exited };
-	}
-
-	async function until(isTrue: () => boolean | Promise<boolean>): Promise<void> {
-		for (let i = 0; !(await isTrue()); i++) {
-			assert.ok(i < 500, "did not become true within 5 s");
-			await sleep(10);
-		}
 	}
 
 	/** Prints when it is told to, so that readers can come before. */

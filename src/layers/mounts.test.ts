@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep, setImmediate as turn } from "node:timers/promises";
+import { until } from "../../test/support/until.ts";
 import { ShaleError } from "../lib/errors.ts";
 import type { Op } from "../linux/plan.ts";
 import { LayerMounts } from "./mounts.ts";
@@ -31,11 +32,6 @@ function createMounts({ lingerMs = 0, failing = "" } = {}) {
 		}
 	};
 	return { done, mounts: new LayerMounts(run, { store, lingerMs }) };
-}
-
-/** Timers of layers do not keep the process; this does. */
-async function until(isSo: () => boolean): Promise<void> {
-	for (let round = 0; round < 1000 && !isSo(); round++) await sleep(1);
 }
 
 test("concurrent first users of a layer share one mount", async () => {

@@ -1,9 +1,9 @@
 /** Finds the cgroups of sandboxes and the processes in them, and kills these. Reading needs no privilege; the jailer acts. */
-import { access, readdir, readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { errnoCode, ShaleError } from "../lib/errors.ts";
-import { type CgroupLayout, type Controller, HOST_LEAF } from "./cgroup-layout.ts";
+import { type CgroupLayout, type Controller, exists, HOST_LEAF } from "./cgroup-layout.ts";
 import { type CgroupPaths, hierarchiesOf, parentsOf, planRemoveParents } from "./cgroup-plan.ts";
 import { PlanError } from "./jailer.ts";
 import { type Op, op } from "./plan.ts";
@@ -123,11 +123,4 @@ async function readOrEmpty(hostPath: string): Promise<string> {
 		if (GONE.has(errnoCode(error) ?? "") || errnoCode(error) === "EOPNOTSUPP") return "";
 		throw error;
 	}
-}
-
-async function exists(hostPath: string): Promise<boolean> {
-	return access(hostPath).then(
-		() => true,
-		() => false,
-	);
 }

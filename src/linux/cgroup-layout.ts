@@ -222,7 +222,7 @@ async function isWritable(hostPath: string): Promise<boolean> {
 	);
 }
 
-async function exists(hostPath: string): Promise<boolean> {
+export async function exists(hostPath: string): Promise<boolean> {
 	return access(hostPath).then(
 		() => true,
 		() => false,

@@ -1,6 +1,7 @@
 /** What the core takes and gives about files. Every path is the sandbox's own, absolute, and resolved inside of it. */
+import type { FileChange, FileType } from "../agent/files.ts";
 
-export type FileType = "file" | "directory" | "symlink" | "fifo" | "socket" | "block" | "character";
+export type { FileType };
 
 export interface FileInfo {
 	readonly name: string;
@@ -63,7 +64,7 @@ export interface FileList {
 }
 
 export interface FileEvent {
-	readonly type: "created" | "modified" | "removed" | "moved_from" | "moved_to" | "overflow";
+	readonly type: FileChange["type"];
 	readonly path: string;
 	readonly isDirectory: boolean;
 }
